@@ -1,0 +1,263 @@
+"""The ASE calculator of a student."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError
+
+from mlff_md.engines import Properties, assemble, make_engine
+from mlff_md.errors import ConfigError, StructureError
+from mlff_md.graph import Graph, build_graph
+from mlff_md.neighbors import NeighborList
+from mlff_md.student import Student, load_student
+
+
+class StudentForceFieldCalculator(Calculator):
+    """Run a student as an ASE calculator.
+
+    Provides ``energy``, ``free_energy`` (the same), ``energies``, ``forces`` and, for structures
+    periodic in all three directions, ``stress``, in ASE's units: eV, Å, eV/Å^3. A model
+    evaluation happens only when positions, cell, elements or periodicity have changed.
+
+    Parameters
+    ----------
+    student
+        Name of a shipped student, path of a student file, or a loaded
+        :class:`~mlff_md.student.Student`.
+    device
+        ``cpu``, ``cuda`` or ``cuda:N``.
+    engine
+        ``torch``, ``torchscript``, or ``auto``: the fastest that this machine has.
+    dtype
+        ``float32`` for MD; ``float64`` for checks that need it, at two to three times the cost.
+    skin_A
+        Neighbors are searched within cutoff + skin and reused until an atom could have come from
+        beyond; 0 searches at every step. Results do not depend on it.
+    threads
+        Threads of an evaluation. One is fastest for molecules.
+
+    Raises
+    ------
+    StudentFileError
+        If the student cannot be loaded.
+    ConfigError
+        If an option is unknown or cannot be had on this machine.
+    StructureError
+        From any evaluation, if the structure has elements unknown to the student, overlapping
+        atoms, positions that are not finite, or no atoms.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> atoms = molecule("CH3CH2OH")
+    >>> atoms.calc = StudentForceFieldCalculator("tiny")
+    >>> energy = atoms.get_potential_energy()
+    """
+
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        student: str | os.PathLike[str] | Student = "tiny",
+        device: str = "cpu",
+        *,
+        engine: str = "auto",
+        dtype: str = "float32",
+        skin_A: float = 1.0,
+        threads: int = 1,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= skin_A <= 10.0:
+            raise ConfigError(f"skin_A must be 0..10 Å, got {skin_A}")
+        self.student = student if isinstance(student, Student) else load_student(student)
+        self.engine = make_engine(
+            self.student, engine, device=device, dtype=dtype, threads=threads
+        )
+        self.n_evaluations = 0
+        self._neighbor_list = NeighborList(self.student.cutoff_A, skin_A)
+        self._state: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return what a report's provenance needs: student, file hash, engine, dtype, device."""
+        return {
+            "calculator": type(self).__name__,
+            "student": self.student.name,
+            "student_sha256": self.student.sha256,
+            "teacher": dict(self.student.manifest.teacher),
+            "skin_A": self._neighbor_list.skin_A,
+            **self.engine.describe(),
+        }
+
+    def evaluate(self, structures: Sequence[Atoms], max_edges: int = 200_000) -> list[Properties]:
+        """Evaluate many structures, batched: several times faster than one by one if small.
+
+        Parameters
+        ----------
+        structures
+            Any mixture of molecules and periodic structures.
+        max_edges
+            Directed pairs evaluated at once; bounds the memory.
+
+        Returns
+        -------
+        list of Properties
+            In the order of the structures.
+
+        Raises
+        ------
+        StructureError
+            Naming the first structure that cannot be evaluated.
+        """
+        results: list[Properties] = []
+        waiting: list[Graph] = []
+        edges = 0
+        for index, atoms in enumerate(structures):
+            self._warn_of_charge_and_spin(atoms)
+            try:
+                graph = build_graph(atoms, self.student.elements, self.student.cutoff_A)
+            except StructureError as error:
+                raise StructureError(f"structure {index}: {error}") from error
+            if waiting and edges + graph.n_edges > max_edges:
+                results += self._evaluate_batch(waiting)
+                waiting, edges = [], 0
+            waiting.append(graph)
+            edges += graph.n_edges
+        return results + self._evaluate_batch(waiting) if waiting else results
+
+    def _evaluate_batch(self, graphs: Sequence[Graph]) -> list[Properties]:
+        graph = Graph.batch(graphs)
+        self.n_evaluations += 1
+        return assemble(graph, self.engine.evaluate(graph))
+
+    # From here on: ASE's interface. ASE's own cache compares and copies whole Atoms objects, which
+    # costs as much as a small student, so the comparison is done on the four arrays that matter.
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = (),
+    ) -> None:
+        """Evaluate a structure and store all properties in ``results`` (ASE's interface)."""
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise StructureError("the calculator has no structure; set atoms.calc = calculator")
+        if self._state is None or not np.array_equal(self._state[0], atoms.numbers):
+            self._warn_of_charge_and_spin(atoms)
+        self.reset()
+        graph = build_graph(
+            atoms, self.student.elements, self.student.cutoff_A, self._neighbor_list
+        )
+        self.n_evaluations += 1
+        (properties_,) = assemble(graph, self.engine.evaluate(graph))
+        self.results = {
+            "energy": properties_.energy,
+            "free_energy": properties_.energy,
+            "energies": properties_.energies,
+            "forces": properties_.forces,
+        }
+        if properties_.stress is not None:
+            self.results["stress"] = properties_.stress
+        self._state = (
+            atoms.numbers.copy(),
+            atoms.positions.copy(),
+            atoms.cell.array.copy(),
+            atoms.pbc.copy(),
+        )
+
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """Return a property, evaluating only if the structure has changed (ASE's interface)."""
+        if name not in self.implemented_properties:
+            raise PropertyNotImplementedError(
+                f"{name} is not a property of a student; it has "
+                f"{', '.join(self.implemented_properties)}"
+            )
+        if self._state is None or (atoms is not None and not self._is_current(atoms)):
+            if not allow_calculation:
+                return None
+            self.calculate(atoms)
+        if name not in self.results:
+            raise PropertyNotImplementedError(
+                f"{name} needs a structure that is periodic in all three directions"
+            )
+        value = self.results[name]
+        return value.copy() if isinstance(value, np.ndarray) else value
+
+    def calculation_required(self, atoms: Atoms, properties: Sequence[str]) -> bool:
+        """Return whether any of the properties would need an evaluation (ASE's interface)."""
+        return not self._is_current(atoms) or any(name not in self.results for name in properties)
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Return which of ASE's names for changes apply (ASE's interface; exact comparison)."""
+        names = ("numbers", "positions", "cell", "pbc")
+        if self._state is None:
+            return list(names)
+        return [
+            name
+            for name, mine, theirs in zip(names, self._state, _arrays(atoms), strict=True)
+            if not np.array_equal(mine, theirs)
+        ]
+
+    def reset(self) -> None:
+        """Forget the last evaluation."""
+        self.results = {}
+        self._state = None
+
+    @property
+    def atoms(self) -> Atoms | None:
+        """Copy of the structure that was evaluated last."""
+        if self._state is None:
+            return None
+        numbers, positions, cell, pbc = self._state
+        return Atoms(numbers=numbers, positions=positions, cell=cell, pbc=pbc)
+
+    @atoms.setter
+    def atoms(self, value: Atoms | None) -> None:
+        # ASE's base class assigns this; the state is kept by calculate() alone.
+        self._state = None
+
+    def _is_current(self, atoms: Atoms) -> bool:
+        if self._state is None:
+            return False
+        numbers, positions, cell, pbc = self._state
+        return (
+            np.array_equal(positions, atoms.positions)
+            and np.array_equal(numbers, atoms.numbers)
+            and np.array_equal(cell, atoms.cell.array)
+            and np.array_equal(pbc, atoms.pbc)
+        )
+
+    def _warn_of_charge_and_spin(self, atoms: Atoms) -> None:
+        ignored = [
+            f"{key}={atoms.info[key]}"
+            for key in ("charge", "total_charge", "uhf")
+            if atoms.info.get(key) not in (None, 0)
+        ]
+        # Some packages call the multiplicity "spin": 1 means closed-shell there.
+        ignored += [
+            f"{key}={atoms.info[key]}"
+            for key in ("spin", "multiplicity")
+            if atoms.info.get(key) not in (None, 0, 1)
+        ]
+        if atoms.has("initial_charges") and abs(atoms.get_initial_charges().sum()) > 1e-6:
+            ignored.append(f"initial charges summing to {atoms.get_initial_charges().sum():g} e")
+        if atoms.has("initial_magmoms") and np.abs(atoms.get_initial_magnetic_moments()).any():
+            ignored.append("initial magnetic moments")
+        if ignored:
+            warnings.warn(
+                f"{self.student.name} knows neither charge nor spin and ignores "
+                f"{', '.join(ignored)}: it sees a neutral closed-shell structure",
+                stacklevel=3,
+            )
+
+
+def _arrays(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    return atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc

@@ -1,0 +1,1 @@
+"""Distillation: molecules, sampling, teacher labels, training."""

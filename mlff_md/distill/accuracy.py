@@ -1,0 +1,77 @@
+"""Errors of predicted forces and energies against reference ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class ForceErrors:
+    """How far predicted forces are from the reference.
+
+    Attributes
+    ----------
+    r2
+        Coefficient of determination over all force components.
+    mae_eV_per_A, rmse_eV_per_A, max_eV_per_A
+        Of the components.
+    angle_deg
+        Mean angle between the force vectors, over atoms with a reference force above
+        0.05 eV/Å (below, the direction of a force means nothing).
+    energy_mae_meV_per_atom
+        Mean absolute energy error, after removing each molecule's mean error over its frames;
+        nan without energies.
+    num_frames, num_atoms
+        Size of the sample.
+    """
+
+    r2: float
+    mae_eV_per_A: float
+    rmse_eV_per_A: float
+    max_eV_per_A: float
+    angle_deg: float
+    energy_mae_meV_per_atom: float
+    num_frames: int
+    num_atoms: int
+
+
+def force_errors(
+    predicted: Array,
+    reference: Array,
+    counts: npt.NDArray[np.integer],
+    predicted_energies: Array | None = None,
+    reference_energies: Array | None = None,
+    molecules: npt.NDArray[np.str_] | None = None,
+) -> ForceErrors:
+    """Compare forces (A, 3), eV/Å, of frames with ``counts`` atoms each, and their energies, eV."""
+    predicted = np.asarray(predicted, dtype=np.float64)
+    reference = np.asarray(reference, dtype=np.float64)
+    error = predicted - reference
+    size = np.linalg.norm(reference, axis=1)
+    visible = size > 0.05
+    cosine = (predicted * reference).sum(1) / np.maximum(
+        np.linalg.norm(predicted, axis=1) * size, 1e-300
+    )
+    angle = np.degrees(np.arccos(np.clip(cosine[visible], -1.0, 1.0)))
+    energy_mae = float("nan")
+    if predicted_energies is not None and reference_energies is not None and molecules is not None:
+        difference = np.asarray(predicted_energies - reference_energies, dtype=np.float64)
+        for name in np.unique(molecules):
+            same = molecules == name
+            difference[same] -= difference[same].mean()
+        energy_mae = 1e3 * float(np.mean(np.abs(difference) / counts))
+    return ForceErrors(
+        r2=1.0 - float(np.sum(error**2) / np.sum((reference - reference.mean()) ** 2)),
+        mae_eV_per_A=float(np.abs(error).mean()),
+        rmse_eV_per_A=float(np.sqrt((error**2).mean())),
+        max_eV_per_A=float(np.abs(error).max()),
+        angle_deg=float(angle.mean()) if len(angle) else float("nan"),
+        energy_mae_meV_per_atom=energy_mae,
+        num_frames=len(counts),
+        num_atoms=len(reference),
+    )

@@ -1,0 +1,165 @@
+"""The configuration of a distillation: a TOML file, checked before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlff_md.errors import ConfigError
+from mlff_md.student import ORGANIC_ELEMENTS
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """The student to make; sizes as in :class:`mlff_md.student.Architecture`."""
+
+    name: str
+    hidden_dim: int = 64
+    num_interactions: int = 2
+    num_rbf: int = 12
+    cutoff_A: float = 5.0
+    mlp_dim: int = 0
+    elements: tuple[str, ...] = ORGANIC_ELEMENTS
+    neighbor_norm: float = 12.0
+    license: str = "MIT"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Data sets, relative to the configuration file.
+
+    Attributes
+    ----------
+    train, validation
+        Folders of shards, or .npz or .extxyz files.
+    teacher
+        Name recorded in the manifest.
+    max_force_eV_per_A
+        Training frames with a larger force on any atom are left out.
+    """
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    teacher: str = "gfn2-xtb"
+    max_force_eV_per_A: float = 60.0
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How the student is trained.
+
+    Attributes
+    ----------
+    steps
+        Number of optimiser steps.
+    atoms_per_batch
+        Atoms (with padding) per step.
+    buckets
+        Padded sizes: each frame goes into the next larger one.
+    learning_rate, warmup_steps
+        Peak of a cosine schedule that ends at 0.3 % of the peak, after a linear warm-up.
+    energy_weight, late_energy_factor, late_fraction
+        Weight of the energy term beside the force term, and the factor it gets in the last part
+        of the run.
+    ema_decay
+        Of the averaged weights, which become the student.
+    compile
+        Compile the step (needs a C++ compiler; falls back to eager without).
+    """
+
+    steps: int = 20_000
+    atoms_per_batch: int = 256
+    buckets: tuple[int, ...] = (10, 15, 20, 25, 31, 38)
+    learning_rate: float = 4e-3
+    warmup_steps: int = 300
+    weight_decay: float = 1e-6
+    clip_norm: float = 5.0
+    energy_weight: float = 0.02
+    late_energy_factor: float = 8.0
+    late_fraction: float = 0.3
+    ema_decay: float = 0.998
+    seed: int = 0
+    compile: bool = True
+    checkpoint_every: int = 500
+    validate_every: int = 2000
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Everything that decides the result of a distillation."""
+
+    student: StudentConfig
+    data: DataConfig
+    training: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    @classmethod
+    def load(cls, path: str | Path) -> DistillConfig:
+        """Read a configuration; paths in it are taken relative to its folder.
+
+        Raises
+        ------
+        ConfigError
+            If it cannot be read, or a table or key is unknown or of the wrong type.
+        """
+        path = Path(path)
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}") from error
+        _no_strangers(raw, [item.name for item in dataclasses.fields(cls)], f"{path}")
+        for table in ("student", "data"):
+            if table not in raw:
+                raise ConfigError(f"{path} lacks the table [{table}]")
+        data = _build(DataConfig, raw["data"], f"{path} [data]")
+        data = dataclasses.replace(
+            data,
+            train=tuple(str(path.parent / item) for item in data.train),
+            validation=tuple(str(path.parent / item) for item in data.validation),
+        )
+        return cls(
+            student=_build(StudentConfig, raw["student"], f"{path} [student]"),
+            data=data,
+            training=_build(OptimizerConfig, raw.get("training", {}), f"{path} [training]"),
+        )
+
+
+def _build(kind: Any, raw: Any, where: str) -> Any:
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{where} must be a table")
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    _no_strangers(raw, list(fields), where)
+    values = {}
+    for key, value in raw.items():
+        wanted = str(fields[key].type)
+        if wanted == "float" and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if wanted.startswith("tuple") and isinstance(value, list):
+            item = int if "int" in wanted else str
+            if all(type(x) is item for x in value):
+                value = tuple(value)
+        if not type(value).__name__ == wanted.split("[")[0]:
+            raise ConfigError(f"{where}: {key} = {value!r} should be of type {wanted}")
+        values[key] = value
+    try:
+        return kind(**values)
+    except TypeError as error:
+        missing = [name for name, item in fields.items() if _required(item) and name not in raw]
+        raise ConfigError(f"{where} lacks {', '.join(missing)}") from error
+
+
+def _required(item: dataclasses.Field[Any]) -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+def _no_strangers(raw: dict[str, Any], known: list[str], where: str) -> None:
+    for key in raw:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise ConfigError(f"{where}: unknown key {key!r}; {hint}")

@@ -1,0 +1,61 @@
+"""Engines: each evaluates a student, all give the same numbers.
+
+Importing this package does not import torch; the engines that need it do.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+from mlff_md.engines.assemble import Properties, assemble
+from mlff_md.engines.base import Engine, Evaluation
+from mlff_md.errors import ConfigError
+from mlff_md.student import Student
+
+ENGINES = ("torch", "torchscript")
+"""Names of the engines of this version; ``auto`` chooses among them."""
+
+__all__ = ["ENGINES", "Engine", "Evaluation", "Properties", "assemble", "make_engine"]
+
+
+def make_engine(
+    student: Student,
+    engine: str = "auto",
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    threads: int = 1,
+) -> Engine:
+    """Return an engine for a student.
+
+    Parameters
+    ----------
+    student
+        From :func:`mlff_md.load_student`.
+    engine
+        ``torch``, ``torchscript``, or ``auto``: the fastest that this machine has.
+    device
+        ``cpu``, ``cuda`` or ``cuda:N``.
+    dtype
+        ``float32`` or ``float64``.
+    threads
+        Threads of an evaluation, at least 1.
+
+    Raises
+    ------
+    ConfigError
+        If an option is unknown or cannot be had here.
+    """
+    if threads < 1:
+        raise ConfigError(f"threads must be at least 1, got {threads}")
+    if engine in ("auto", "torchscript"):
+        from mlff_md.engines.torchscript_engine import TorchScriptEngine
+
+        return TorchScriptEngine(student, device=device, dtype=dtype, threads=threads)
+    if engine == "torch":
+        from mlff_md.engines.torch_engine import TorchEngine
+
+        return TorchEngine(student, device=device, dtype=dtype, threads=threads)
+    near = difflib.get_close_matches(engine, [*ENGINES, "auto"], n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are auto, {', '.join(ENGINES)}"
+    raise ConfigError(f"no engine is called {engine!r}; {hint}")

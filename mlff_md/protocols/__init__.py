@@ -1,0 +1,1 @@
+"""Validation protocols: each has a run (costly) and an analyze (cheap, repeatable)."""

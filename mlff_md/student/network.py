@@ -1,0 +1,262 @@
+"""The student network: a compact, energy-conserving PaiNN with a short-range prior.
+
+Equivariant message passing after Schütt, Unke and Gastegger (ICML 2021, arXiv:2102.03150), with
+biasless vector mixing, a polynomial envelope that is twice continuously differentiable at the
+cutoff (Gasteiger et al., ICLR 2020, arXiv:2003.03123), and a prior that keeps nuclei apart.
+
+The arithmetic is written once, for any arrangement of the pairs: :class:`EdgeList` (what MD uses)
+and :class:`DensePairs` (padded molecules, what training compiles) differ only in how an atom's
+features reach its pairs and how messages are summed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mlff_md.student.architecture import ORGANIC_ELEMENTS, Architecture
+from mlff_md.student.prior import (
+    ZBL_COEFFICIENTS,
+    ZBL_EXPONENTS,
+    atomic_numbers,
+    covalent_radii,
+    pair_tables,
+)
+
+NORM_EPSILON = 1e-4
+"""Inside the square root of a vector feature's norm: keeps its gradient finite at zero."""
+
+BASIS_SCALE = 1.5
+"""Factor of the Bessel functions (1/Å): gives filters of order one at initialisation."""
+
+
+class Pairs(Protocol):
+    """How atoms and pairs are arranged: leading dimensions of node and pair tensors."""
+
+    def neighbors(self, nodes: Tensor) -> Tensor:
+        """Return each pair's neighbor's features."""
+
+    def centers(self, nodes: Tensor) -> Tensor:
+        """Return each pair's center's features."""
+
+    def sum(self, messages: Tensor) -> Tensor:
+        """Sum the messages of each center."""
+
+
+class EdgeList:
+    """Pairs as a list: nodes (N, ...), pairs (E, ...)."""
+
+    def __init__(self, edges: Tensor, num_atoms: int) -> None:
+        self._center, self._neighbor = edges[0], edges[1]
+        self._num_atoms = num_atoms
+
+    def neighbors(self, nodes: Tensor) -> Tensor:
+        """Return (E, ...) features of the neighbors."""
+        return nodes.index_select(0, self._neighbor)
+
+    def centers(self, nodes: Tensor) -> Tensor:
+        """Return (E, ...) features of the centers."""
+        return nodes.index_select(0, self._center)
+
+    def sum(self, messages: Tensor) -> Tensor:
+        """Return (N, ...) sums over each center's pairs."""
+        total = messages.new_zeros((self._num_atoms, *messages.shape[1:]))
+        return total.index_add(0, self._center, messages)
+
+
+class DensePairs:
+    """All pairs of padded molecules: nodes (B, n, ...), pairs (B, n centers, n neighbors, ...).
+
+    Pairs that do not exist (padding, an atom with itself) must have vectors longer than the
+    cutoff: the envelope then makes them zero.
+    """
+
+    def neighbors(self, nodes: Tensor) -> Tensor:
+        """Return (B, 1, n, ...), which broadcasts over the centers."""
+        return nodes.unsqueeze(1)
+
+    def centers(self, nodes: Tensor) -> Tensor:
+        """Return (B, n, 1, ...), which broadcasts over the neighbors."""
+        return nodes.unsqueeze(2)
+
+    def sum(self, messages: Tensor) -> Tensor:
+        """Return (B, n, ...) sums over the neighbors."""
+        return messages.sum(2)
+
+
+def envelope(x: Tensor) -> Tensor:
+    """Polynomial with f(0) = 1 and f = f' = f'' = 0 at x = 1 and beyond (p = 6)."""
+    x = x.clamp(max=1.0)
+    return 1.0 + x**6 * (x * (48.0 - 21.0 * x) - 28.0)
+
+
+class Interaction(nn.Module):
+    """One layer: messages from neighbors, then an update within each atom."""
+
+    def __init__(self, architecture: Architecture, index: int) -> None:
+        super().__init__()
+        width, mlp = architecture.hidden_dim, architecture.mlp_dim
+        self.first = index == 0
+        self.last = index == architecture.num_interactions - 1
+        messages = (2 if self.first else 3) * width
+        self.filter = nn.Linear(architecture.num_rbf, messages)
+        self.message_in = nn.Linear(width, mlp)
+        self.message_out = nn.Linear(mlp, messages)
+        self.mixing = nn.Linear(width, 2 * width, bias=False)
+        self.update_in = nn.Linear(2 * width, mlp)
+        self.update_out = nn.Linear(mlp, (2 if self.last else 3) * width)
+        self.norm = 1.0 / math.sqrt(architecture.neighbor_norm)
+        self.width = width
+
+    def forward(
+        self, scalars: Tensor, vectors: Tensor | None, basis: Tensor, unit: Tensor, pairs: Pairs
+    ) -> tuple[Tensor, Tensor]:
+        """Return the new scalar (..., F) and vector (..., 3, F) features of the atoms."""
+        weight = torch.cat([self.filter.weight, self.filter.bias.unsqueeze(1)], 1)
+        sent = self.message_out(functional.silu(self.message_in(scalars)))
+        parts = (pairs.neighbors(sent) * (basis @ weight.t())).split(self.width, -1)
+        carried = unit.unsqueeze(-1) * parts[1].unsqueeze(-2)
+        if vectors is not None:
+            carried = carried + pairs.neighbors(vectors) * parts[2].unsqueeze(-2)
+        scalars = scalars + pairs.sum(parts[0]) * self.norm
+        received = pairs.sum(carried) * self.norm
+        vectors = received if vectors is None else vectors + received
+
+        left, right = self.mixing(vectors).split(self.width, -1)
+        length = torch.sqrt((right * right).sum(-2) + NORM_EPSILON)
+        hidden = functional.silu(self.update_in(torch.cat([scalars, length], -1)))
+        gates = self.update_out(hidden).split(self.width, -1)
+        scalars = scalars + gates[0] + gates[1] * (left * right).sum(-2)
+        if not self.last:
+            vectors = vectors + gates[2].unsqueeze(-2) * left
+        return scalars, vectors
+
+
+class StudentForceField(nn.Module):
+    """Compact PaiNN whose forces are the exact gradient of its energy.
+
+    Parameters
+    ----------
+    hidden_dim, num_interactions, num_rbf, cutoff_A, mlp_dim, elements, neighbor_norm
+        See :class:`mlff_md.student.Architecture`.
+    energy_scale_eV
+        The network's output is multiplied by this.
+    atomic_energies_eV
+        Energy of each species that is added to the network's, in float64; zeros by default.
+    prior_radii_A
+        Covalent radius of each species: the prior ends at the sum of two. ASE's by default.
+
+    Examples
+    --------
+    >>> StudentForceField(hidden_dim=64, num_interactions=2, num_rbf=12).num_parameters
+    69041
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int = 64,
+        num_interactions: int = 2,
+        num_rbf: int = 12,
+        cutoff_A: float = 5.0,
+        *,
+        mlp_dim: int = 0,
+        elements: Sequence[str] = ORGANIC_ELEMENTS,
+        neighbor_norm: float = 12.0,
+        energy_scale_eV: float = 1.0,
+        atomic_energies_eV: Sequence[float] | None = None,
+        prior_radii_A: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.architecture = Architecture(
+            hidden_dim, num_interactions, num_rbf, cutoff_A, mlp_dim, tuple(elements), neighbor_norm
+        )
+        shape = self.architecture
+        self.embedding = nn.Embedding(len(shape.elements), hidden_dim)
+        self.layers = nn.ModuleList(Interaction(shape, index) for index in range(num_interactions))
+        self.readout_in = nn.Linear(hidden_dim, shape.readout_dim)
+        self.readout_out = nn.Linear(shape.readout_dim, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+        shifts = np.zeros(len(shape.elements)) if atomic_energies_eV is None else atomic_energies_eV
+        self.prior_radii_A = tuple(prior_radii_A or covalent_radii(shape.elements))
+        tables = pair_tables(atomic_numbers(shape.elements), self.prior_radii_A)
+        self.energy_scale_eV = float(energy_scale_eV)
+        # Not weights: kept out of state_dict, in double precision whatever the weights are in.
+        self._atomic_energies = torch.as_tensor(np.array(shifts), dtype=torch.float64)
+        self._frequencies = torch.arange(1, num_rbf + 1, dtype=torch.float64) * math.pi / cutoff_A
+        self.prior_tables = torch.as_tensor(tables)
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trainable parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def atomic_energies_eV(self) -> np.ndarray:
+        """Energy added for an atom of each species, eV, shape (S,)."""
+        return self._atomic_energies.numpy().copy()
+
+    def reduced_energies(self, species: Tensor, vectors: Tensor, pairs: Pairs) -> Tensor:
+        """Return the network's part of each atom's energy, in units of ``energy_scale_eV``.
+
+        Parameters
+        ----------
+        species
+            Integer, shape (...nodes).
+        vectors
+            Neighbor minus center, Å, shape (...pairs, 3).
+        pairs
+            How the two are arranged.
+        """
+        cutoff = self.architecture.cutoff_A
+        distance = torch.sqrt((vectors * vectors).sum(-1, keepdim=True))
+        unit = vectors / distance
+        switch = envelope(distance / cutoff)
+        frequencies = self._frequencies.to(vectors)
+        basis = torch.sin(distance * frequencies) * (BASIS_SCALE * switch / distance)
+        basis = torch.cat([basis, switch], -1)
+
+        scalars = self.embedding(species)
+        features: Tensor | None = None
+        for layer in self.layers:
+            scalars, features = layer(scalars, features, basis, unit, pairs)
+        return self.readout_out(functional.silu(self.readout_in(scalars))).squeeze(-1)
+
+    def prior_energies(self, species: Tensor, vectors: Tensor, pairs: Pairs) -> Tensor:
+        """Return each atom's share of the short-range repulsion, eV (half of each pair's)."""
+        tables = self.prior_tables.to(vectors)
+        kind = pairs.centers(species) * len(self.architecture.elements) + pairs.neighbors(species)
+        strength, inverse_length, cutoff = tables[:, kind]
+        distance = torch.sqrt((vectors * vectors).sum(-1))
+        reduced = distance * inverse_length
+        screening = torch.zeros_like(reduced)
+        for coefficient, exponent in zip(ZBL_COEFFICIENTS, ZBL_EXPONENTS, strict=True):
+            screening = screening + coefficient * torch.exp(-exponent * reduced)
+        return pairs.sum(0.5 * strength / distance * screening * envelope(distance / cutoff))
+
+    def forward(self, species: Tensor, edges: Tensor, vectors: Tensor) -> Tensor:
+        """Return atomic energies, eV, float64, shape (N,).
+
+        Parameters
+        ----------
+        species
+            Integer, shape (N,): index into the student's elements.
+        edges
+            Integer, shape (2, E): center and neighbor of each pair, both directions present.
+        vectors
+            Neighbor minus center, Å, shape (E, 3).
+        """
+        pairs = EdgeList(edges, species.shape[0])
+        energies = self.reduced_energies(species, vectors, pairs).double() * self.energy_scale_eV
+        energies = energies + self.prior_energies(species, vectors, pairs).double()
+        return energies + self._atomic_energies.to(vectors.device).index_select(0, species.long())

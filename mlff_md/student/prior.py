@@ -1,0 +1,87 @@
+r"""Short-range repulsive prior: screened nuclear repulsion, switched off at the bond length.
+
+A network that never saw two atoms at 0.5 Å may find a hole there. The Ziegler-Biersack-Littmark
+potential (Ziegler, Biersack, Littmark, *The Stopping and Range of Ions in Matter*, 1985) cannot:
+
+.. math::  V(r) = \frac{e^2}{4\pi\epsilon_0}\frac{Z_i Z_j}{r}\,\phi(r/a)\,f(r/r_{ij}),\qquad
+           a = 0.8854\,a_0 / (Z_i^{0.23} + Z_j^{0.23})
+
+with a twice continuously differentiable switch ``f`` that ends at the sum of the covalent radii
+(Cordero et al., Dalton Trans. 2008, 2832), so that it is all but zero in a relaxed molecule.
+The network learns the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from mlff_md.errors import StructureError
+from mlff_md.units import BOHR_A, COULOMB_EV_A
+
+ZBL_EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
+ZBL_COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)
+
+
+def pair_tables(
+    nuclear_charges: Sequence[int], radii_A: Sequence[float]
+) -> npt.NDArray[np.float64]:
+    """Return what the prior needs for each pair of species.
+
+    Parameters
+    ----------
+    nuclear_charges, radii_A
+        Nuclear charge and covalent radius (Å) of each species, shape (S,).
+
+    Returns
+    -------
+    tables
+        Shape (3, S * S): strength ``e^2 Z_i Z_j`` (eV Å), inverse screening length (1/Å) and
+        cutoff (Å) of the pair, at index ``species_i * S + species_j``.
+    """
+    charge = np.asarray(nuclear_charges, dtype=np.float64)
+    radius = np.asarray(radii_A, dtype=np.float64)
+    strength = COULOMB_EV_A * np.outer(charge, charge)
+    power = charge**0.23
+    inverse_length = (power[:, None] + power[None, :]) / (0.8854 * BOHR_A)
+    cutoff = radius[:, None] + radius[None, :]
+    return np.stack([strength.ravel(), inverse_length.ravel(), cutoff.ravel()])
+
+
+def zbl_energy(r_A: float, strength: float, inverse_length: float, cutoff_A: float) -> float:
+    """Energy (eV) of one pair at distance ``r_A``, in plain Python: the oracle of the tests."""
+    if r_A >= cutoff_A:
+        return 0.0
+    x = r_A / cutoff_A
+    switch = 1.0 - 28.0 * x**6 + 48.0 * x**7 - 21.0 * x**8
+    screening = sum(
+        c * math.exp(-b * r_A * inverse_length)
+        for c, b in zip(ZBL_COEFFICIENTS, ZBL_EXPONENTS, strict=True)
+    )
+    return strength / r_A * screening * switch
+
+
+def covalent_radii(elements: Sequence[str]) -> tuple[float, ...]:
+    """Return the covalent radius (Å) of each element (Cordero et al. 2008, from ASE's table)."""
+    from ase.data import covalent_radii as table
+
+    return tuple(float(table[number]) for number in atomic_numbers(elements))
+
+
+def atomic_numbers(elements: Sequence[str]) -> tuple[int, ...]:
+    """Return the atomic number of each symbol.
+
+    Raises
+    ------
+    StructureError
+        If a symbol is not an element.
+    """
+    from ase.data import atomic_numbers as table
+
+    unknown = [symbol for symbol in elements if table.get(symbol, 0) < 1]
+    if unknown:
+        raise StructureError(f"not chemical elements: {', '.join(map(str, unknown))}")
+    return tuple(int(table[symbol]) for symbol in elements)
