@@ -8,13 +8,32 @@ from typing import TYPE_CHECKING, Any
 from mlff_md._version import __version__
 
 if TYPE_CHECKING:
-    from mlff_md.student.file import load_student as load_student
+    from mlff_md.calculator import StudentForceFieldCalculator as StudentForceFieldCalculator
+    from mlff_md.distill.train import distill as distill
+    from mlff_md.errors import MlffError as MlffError
+    from mlff_md.md import relax as relax
+    from mlff_md.md import run_nve as run_nve
+    from mlff_md.md import run_nvt as run_nvt
+    from mlff_md.protocols.nve import validate_nve as validate_nve
+    from mlff_md.report import write_report as write_report
+    from mlff_md.structures import read_structure as read_structure
+    from mlff_md.student import load_student as load_student
     from mlff_md.student.network import StudentForceField as StudentForceField
+    from mlff_md.teachers import teacher as teacher
 
 _PUBLIC = {
     "MlffError": "mlff_md.errors",
     "StudentForceField": "mlff_md.student.network",
-    "load_student": "mlff_md.student.file",
+    "StudentForceFieldCalculator": "mlff_md.calculator",
+    "distill": "mlff_md.distill.train",
+    "load_student": "mlff_md.student",
+    "read_structure": "mlff_md.structures",
+    "relax": "mlff_md.md",
+    "run_nve": "mlff_md.md",
+    "run_nvt": "mlff_md.md",
+    "teacher": "mlff_md.teachers",
+    "validate_nve": "mlff_md.protocols.nve",
+    "write_report": "mlff_md.report",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -11,9 +11,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 
-from mlff_md.engines import Properties, assemble, make_engine
+from mlff_md.engines import Properties, assemble, evaluate_structures, make_engine
 from mlff_md.errors import ConfigError, StructureError
-from mlff_md.graph import Graph, build_graph
+from mlff_md.graph import build_graph
 from mlff_md.neighbors import NeighborList
 from mlff_md.student import Student, load_student
 
@@ -76,9 +76,7 @@ class StudentForceFieldCalculator(Calculator):
         if not 0.0 <= skin_A <= 10.0:
             raise ConfigError(f"skin_A must be 0..10 Å, got {skin_A}")
         self.student = student if isinstance(student, Student) else load_student(student)
-        self.engine = make_engine(
-            self.student, engine, device=device, dtype=dtype, threads=threads
-        )
+        self.engine = make_engine(self.student, engine, device=device, dtype=dtype, threads=threads)
         self.n_evaluations = 0
         self._neighbor_list = NeighborList(self.student.cutoff_A, skin_A)
         self._state: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
@@ -114,26 +112,9 @@ class StudentForceFieldCalculator(Calculator):
         StructureError
             Naming the first structure that cannot be evaluated.
         """
-        results: list[Properties] = []
-        waiting: list[Graph] = []
-        edges = 0
-        for index, atoms in enumerate(structures):
+        for atoms in structures:
             self._warn_of_charge_and_spin(atoms)
-            try:
-                graph = build_graph(atoms, self.student.elements, self.student.cutoff_A)
-            except StructureError as error:
-                raise StructureError(f"structure {index}: {error}") from error
-            if waiting and edges + graph.n_edges > max_edges:
-                results += self._evaluate_batch(waiting)
-                waiting, edges = [], 0
-            waiting.append(graph)
-            edges += graph.n_edges
-        return results + self._evaluate_batch(waiting) if waiting else results
-
-    def _evaluate_batch(self, graphs: Sequence[Graph]) -> list[Properties]:
-        graph = Graph.batch(graphs)
-        self.n_evaluations += 1
-        return assemble(graph, self.engine.evaluate(graph))
+        return evaluate_structures(self.engine, structures, max_edges)
 
     # From here on: ASE's interface. ASE's own cache compares and copies whole Atoms objects, which
     # costs as much as a small student, so the comparison is done on the four arrays that matter.

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mlff_md.distill.dataset import Dataset
+from mlff_md.engines import Engine, evaluate_structures
+
 Array = npt.NDArray[np.floating]
 
 
@@ -74,4 +77,17 @@ def force_errors(
         energy_mae_meV_per_atom=energy_mae,
         num_frames=len(counts),
         num_atoms=len(reference),
+    )
+
+
+def measure(engine: Engine, dataset: Dataset) -> ForceErrors:
+    """Return the errors of a student, run by an engine, on a data set."""
+    results = evaluate_structures(engine, dataset)
+    return force_errors(
+        np.concatenate([result.forces for result in results]),
+        dataset.forces,
+        dataset.counts,
+        np.array([result.energy for result in results]),
+        dataset.energies,
+        dataset.molecules,
     )

@@ -162,8 +162,7 @@ def epoch_batches(
         rows = rng.permutation(len(bucket.frames))
         size = batch_size(bucket, atoms_per_batch)
         batches += [
-            (number, rows[start : start + size])
-            for start in range(0, len(rows) - size + 1, size)
+            (number, rows[start : start + size]) for start in range(0, len(rows) - size + 1, size)
         ]
     return [batches[k] for k in rng.permutation(len(batches))]
 

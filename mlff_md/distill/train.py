@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 
 from mlff_md._version import __version__
-from mlff_md.distill.accuracy import ForceErrors, force_errors
+from mlff_md.distill.accuracy import measure
 from mlff_md.distill.batches import Bucket, Targets, epoch_batches, make_buckets
 from mlff_md.distill.config import DistillConfig, OptimizerConfig
 from mlff_md.distill.dataset import Dataset
 from mlff_md.distill.dense import DenseMolecules
 from mlff_md.distill.step import CompiledSteps
+from mlff_md.engines import Engine, make_engine
 from mlff_md.errors import ConfigError, DataError, SimulationError
 from mlff_md.files import write_atomically
 from mlff_md.student import Manifest, Student, save_student
@@ -60,9 +61,9 @@ def distill(config: DistillConfig | str | Path, out: str | Path, log: Log | None
     if not isinstance(config, DistillConfig):
         config = DistillConfig.load(config)
     out = Path(out)
-    train = Dataset.load(config.data.train)
+    train = Dataset.concatenate([Dataset.load(path) for path in config.data.train])
     train = train.select(_largest_force(train) <= config.data.max_force_eV_per_A)
-    validation = Dataset.load(config.data.validation)
+    validation = Dataset.concatenate([Dataset.load(path) for path in config.data.validation])
     fingerprint = json.dumps(
         [dataclasses.asdict(config.student), dataclasses.asdict(config.training), train.sha256],
         sort_keys=True,
@@ -80,8 +81,8 @@ def distill(config: DistillConfig | str | Path, out: str | Path, log: Log | None
         record = run.advance()
         done = run.step == config.training.steps
         if run.step % config.training.validate_every == 0 or done:
-            errors = evaluate(run.averaged(), validation)
-            record = {**record, "validation": dataclasses.asdict(errors)}
+            errors = measure(_engine(_student(config, network, targets, run)), validation)
+            record["validation"] = dataclasses.asdict(errors)
         if run.step % config.training.checkpoint_every == 0 or done:
             _save_checkpoint(run, out, fingerprint)
         if "validation" in record or run.step % 100 == 0:
@@ -89,44 +90,13 @@ def distill(config: DistillConfig | str | Path, out: str | Path, log: Log | None
             if log is not None:
                 log(record)
 
-    averaged = run.averaged()
-    errors = evaluate(averaged, validation)
-    return save_student(
-        out / f"{config.student.name}.safetensors",
-        _manifest(config, averaged, targets, train, errors),
-        {name: tensor.numpy() for name, tensor in averaged.state_dict().items()},
+    student = _student(config, network, targets, run)
+    manifest = dataclasses.replace(
+        student.manifest,
+        training=_provenance(config, train),
+        accuracy={"validation": {"all": dataclasses.asdict(measure(_engine(student), validation))}},
     )
-
-
-def evaluate(network: StudentForceField, dataset: Dataset, chunk: int = 32) -> ForceErrors:
-    """Return the errors of a network on a data set of molecules (by autograd, any machine)."""
-    model = DenseMolecules(network)
-    targets = Targets(network.atomic_energies_eV, network.energy_scale_eV, 1.0)
-    counts = np.asarray(dataset.counts, dtype=np.int64)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    forces = np.zeros(dataset.forces.shape)
-    energies = np.zeros(len(counts))
-    buckets, _ = make_buckets(dataset, model, sorted({*map(int, counts)}))
-    for bucket in buckets:
-        prior_energy, prior_force = model.prior(bucket.species, bucket.positions, bucket.mask)
-        for start in range(0, len(bucket.frames), chunk):
-            rows = np.arange(start, min(start + chunk, len(bucket.frames)))
-            species, positions, mask, *_ = bucket.batch(rows)
-            positions = positions.requires_grad_(True)
-            energy = model(species, positions, mask)
-            (gradient,) = torch.autograd.grad(energy.sum(), positions)
-            shift = targets.atomic_energies_eV[species.numpy()].sum(1)
-            for k, row in enumerate(rows):
-                frame = bucket.frames[row]
-                atoms = slice(offsets[frame], offsets[frame + 1])
-                learned = -gradient[k].double().numpy() * targets.scale_eV
-                forces[atoms] = learned + prior_force[row]
-                energies[frame] = (
-                    float(energy[k].double()) * targets.scale_eV + shift[k] + prior_energy[row]
-                )
-    return force_errors(
-        forces, dataset.forces, counts, energies, dataset.energies, np.asarray(dataset.molecules)
-    )
+    return save_student(out / f"{config.student.name}.safetensors", manifest, student.weights)
 
 
 class _Run:
@@ -142,7 +112,6 @@ class _Run:
         self.step = 0
         self._settings = settings
         self._buckets = buckets
-        self._network = model.network
         self._energy_spread = targets.energy_spread
         self._names = [name.removeprefix("network.") for name, _ in model.named_parameters()]
         self._parameters = [p.detach().clone() for p in model.parameters()]
@@ -163,9 +132,7 @@ class _Run:
         settings = self._settings
         epoch, position = divmod(self.step, self._batches)
         if self._epoch[0] != epoch:
-            batches = epoch_batches(
-                self._buckets, settings.atoms_per_batch, settings.seed, epoch
-            )
+            batches = epoch_batches(self._buckets, settings.atoms_per_batch, settings.seed, epoch)
             self._epoch = (epoch, batches)
         number, rows = self._epoch[1][position]
         progress = self.step / settings.steps
@@ -199,10 +166,12 @@ class _Run:
             "seconds": time.perf_counter() - started,
         }
 
-    def averaged(self) -> StudentForceField:
-        """Return the network with the averaged weights (the same object each time)."""
-        self._network.load_state_dict(dict(zip(self._names, self._average, strict=True)))
-        return self._network
+    def averaged(self) -> dict[str, np.ndarray]:
+        """Return the averaged weights by name."""
+        return {
+            name: tensor.numpy().copy()
+            for name, tensor in zip(self._names, self._average, strict=True)
+        }
 
     def state(self) -> dict[str, Any]:
         """Return everything that the rest of the run depends on."""
@@ -318,28 +287,32 @@ def _append(path: Path, record: Mapping[str, Any]) -> None:
         file.write(json.dumps(record) + "\n")
 
 
-def _manifest(
-    config: DistillConfig,
-    network: StudentForceField,
-    targets: Targets,
-    train: Dataset,
-    errors: ForceErrors,
-) -> Manifest:
-    return Manifest(
+def _student(
+    config: DistillConfig, network: StudentForceField, targets: Targets, run: _Run
+) -> Student:
+    """Return the student as it is now, with the averaged weights."""
+    manifest = Manifest(
         name=config.student.name,
         architecture=network.architecture,
         energy_scale_eV=targets.scale_eV,
         atomic_energies_eV=tuple(map(float, targets.atomic_energies_eV)),
         prior_radii_A=network.prior_radii_A,
         teacher={"name": config.data.teacher},
-        training={
-            "settings": dataclasses.asdict(config.training),
-            "num_frames": len(train.counts),
-            "num_molecules": len(set(map(str, train.molecules))),
-            "dataset_sha256": train.sha256,
-            "mlff_md": __version__,
-            "torch": str(torch.__version__),
-        },
-        accuracy={"validation": dataclasses.asdict(errors)},
         license=config.student.license,
     )
+    return Student(manifest, run.averaged(), sha256="")
+
+
+def _engine(student: Student) -> Engine:
+    return make_engine(student, "torch", threads=torch.get_num_threads())
+
+
+def _provenance(config: DistillConfig, train: Dataset) -> dict[str, Any]:
+    return {
+        "settings": dataclasses.asdict(config.training),
+        "num_frames": len(train),
+        "num_molecules": len(np.unique(train.molecules)),
+        "dataset_sha256": train.sha256,
+        "mlff_md": __version__,
+        "torch": str(torch.__version__),
+    }

@@ -9,13 +9,22 @@ import difflib
 
 from mlff_md.engines.assemble import Properties, assemble
 from mlff_md.engines.base import Engine, Evaluation
+from mlff_md.engines.batch import evaluate_structures
 from mlff_md.errors import ConfigError
 from mlff_md.student import Student
 
 ENGINES = ("torch", "torchscript")
 """Names of the engines of this version; ``auto`` chooses among them."""
 
-__all__ = ["ENGINES", "Engine", "Evaluation", "Properties", "assemble", "make_engine"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "Evaluation",
+    "Properties",
+    "assemble",
+    "evaluate_structures",
+    "make_engine",
+]
 
 
 def make_engine(

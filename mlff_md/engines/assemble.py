@@ -63,10 +63,7 @@ def virials(graph: Graph, gradients: NDArray[np.floating]) -> NDArray[np.float64
         owner = graph.structure[graph.edges[0]]
         outer = graph.vectors[:, :, None] * gradients[:, None, :]
         virial = np.stack(
-            [
-                np.bincount(owner, column, graph.n_structures)
-                for column in outer.reshape(-1, 9).T
-            ],
+            [np.bincount(owner, column, graph.n_structures) for column in outer.reshape(-1, 9).T],
             axis=1,
         ).reshape(-1, 3, 3)
     symmetric: NDArray[np.float64] = 0.5 * (virial + virial.transpose(0, 2, 1))

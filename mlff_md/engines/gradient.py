@@ -286,9 +286,9 @@ class EdgeGradientNetwork(nn.Module):
         inverse = 1.0 / distance
         phase = distance.unsqueeze(1) * self.frequencies
         wave = torch.sin(phase) * (BASIS_SCALE * inverse).unsqueeze(1)
-        wave_slope = (
-            torch.cos(phase) * self.frequencies * BASIS_SCALE - wave
-        ) * inverse.unsqueeze(1)
+        wave_slope = (torch.cos(phase) * self.frequencies * BASIS_SCALE - wave) * inverse.unsqueeze(
+            1
+        )
         basis = torch.cat([wave * switch.unsqueeze(1), switch.unsqueeze(1)], 1)
         derivative = torch.cat(
             [

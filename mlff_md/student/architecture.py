@@ -44,7 +44,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "elements", tuple(self.elements))
-        if self.mlp_dim == 0:
+        if self.mlp_dim == 0 and isinstance(self.hidden_dim, int):
             object.__setattr__(self, "mlp_dim", self.hidden_dim * 11 // 16)
         sizes = (self.hidden_dim, self.num_interactions, self.num_rbf, self.mlp_dim)
         if any(not isinstance(size, int) or not 1 <= size <= 4096 for size in sizes):

@@ -49,8 +49,7 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
     if path.is_file():
         if path.suffix != ".safetensors":
             raise StudentFileError(
-                f"{text} is not a .safetensors student file; students are made by "
-                "'mlff-md distill'"
+                f"{text} is not a .safetensors student file; students are made by 'mlff-md distill'"
             )
         return path
     if path.suffix or os.sep in text:

@@ -1,0 +1,100 @@
+"""The command line. Nothing heavy is imported before a command runs.
+
+Exit codes: 0 pass, 1 fail, 2 inconclusive, 3 could not run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+from mlff_md._version import __version__
+from mlff_md.cli.parser import COULD_NOT_RUN, Parser
+from mlff_md.errors import MlffError
+
+COMMANDS = {
+    "validate-nve": "does a force field conserve energy in MD? K replicas, a report, a verdict",
+    "md": "run NVE or NVT molecular dynamics and write a trajectory",
+    "models": "list the shipped students, or show one",
+    "report": "draw HTML, Markdown, JUnit XML and figures again from a report.json",
+    "label": "sample molecules and label them with a teacher",
+    "distill": "train a student on labelled frames",
+}
+"""Command -> one line for ``--help``; the module is ``mlff_md.cli.<command>``."""
+
+_USAGE = """usage: mlff-md COMMAND [OPTIONS]
+
+Small distilled machine-learning force fields, made fast, correct and trusted in MD.
+
+commands:
+{commands}
+
+options of every command:
+  -h, --help       show what it does, its options with units and defaults, and an example
+  --debug          show the traceback of an error
+  --version        show the version
+
+example:
+  mlff-md validate-nve aspirin.xyz --model tiny
+
+exit codes: 0 pass, 1 fail, 2 inconclusive, 3 could not run"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help", "help"):
+        lines = (f"  {name:<16} {text}" for name, text in COMMANDS.items())
+        print(_USAGE.format(commands="\n".join(lines)))
+        return 0 if words else COULD_NOT_RUN
+    if words[0] == "--version":
+        print(f"mlff-md {__version__}")
+        return 0
+    name = words[0]
+    try:
+        return _run(name, words[1:])
+    except SystemExit as stop:  # argparse: --help, or a bad option already explained
+        return stop.code if isinstance(stop.code, int) else COULD_NOT_RUN
+    except KeyboardInterrupt:
+        print(f"mlff-md {name}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return COULD_NOT_RUN
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(f"mlff-md {name}: error: {explain(error)}", file=sys.stderr)
+        return COULD_NOT_RUN
+
+
+def explain(error: Exception) -> str:
+    """Return one line for a person: what is wrong and, as far as known, what to do."""
+    if isinstance(error, MlffError):
+        return " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return "out of memory; use a smaller structure or batch"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full ({error.filename or 'output'}); free some space and run again"
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+    return f"internal error, please report it: {type(error).__name__}: {error} (see --debug)"
+
+
+def _run(name: str, words: list[str]) -> int:
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        print(f"mlff-md: error: no command {name!r}; {hint}", file=sys.stderr)
+        return COULD_NOT_RUN
+    module = importlib.import_module(f"mlff_md.cli.{name.replace('-', '_')}")
+    parser = Parser(prog=f"mlff-md {name}", example=module.EXAMPLE, about=COMMANDS[name])
+    module.configure(parser)
+    code: int = module.run(parser.parse_args(words))
+    return code

@@ -1,0 +1,48 @@
+"""``mlff-md distill``: train a student."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from mlff_md.cli.parser import Parser
+
+EXAMPLE = "mlff-md distill inputs/training/tiny.toml --out tiny-run"
+
+
+def configure(parser: Parser) -> None:
+    """Add the command's options."""
+    parser.add_argument("config", help="TOML file: student, data, training (see inputs/training)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        required=True,
+        help="folder of checkpoints, log.jsonl and the student; run again to go on",
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="(default: 1)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, and print where the student is."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
+    import torch
+
+    from mlff_md.distill.train import distill
+
+    torch.set_num_threads(arguments.threads)
+    student = distill(arguments.config, arguments.out, log=_print)
+    path = os.path.join(arguments.out, f"{student.name}.safetensors")
+    accuracy = student.manifest.accuracy["validation"]["all"]
+    print(f"validation force R2 {accuracy['r2']:.5f}, MAE {accuracy['mae_eV_per_A']:.4f} eV/Å")
+    print(f"student: {path}")
+    return 0
+
+
+def _print(record: Mapping[str, Any]) -> None:
+    text = f"step {record['step']}  force loss {record['force_loss']:.4f}"
+    if "validation" in record:
+        text += f"  validation R2 {record['validation']['r2']:.5f}"
+    print(text, file=sys.stderr, flush=True)

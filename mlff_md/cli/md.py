@@ -1,0 +1,58 @@
+"""``mlff-md md``: molecular dynamics with a student or a teacher."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mlff_md.cli.model import add_model_options, make_calculator, short_name
+from mlff_md.cli.parser import Parser, add_options, chosen
+
+EXAMPLE = "mlff-md md inputs/structures/ethanol.xyz --ensemble nvt --steps 20000 --out ethanol.traj"
+
+
+def configure(parser: Parser) -> None:
+    """Add the command's options."""
+    from mlff_md.md import run_nve, run_nvt
+
+    parser.add_argument("structure", help="any file that ASE reads: xyz, cif, pdb, ...")
+    parser.add_argument("--ensemble", choices=("nve", "nvt"), default="nve", help="(default: nve)")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="trajectory, .traj or .extxyz (default: ENSEMBLE-STRUCTURE-MODEL.traj)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace an existing trajectory")
+    add_model_options(parser)
+    add_options(parser, run_nve, skip=("trajectory", "progress"))
+    known = ("trajectory", "progress", *chosen(parser.parse_args(["-"]), run_nve))
+    add_options(parser, run_nvt, skip=known)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the dynamics and print what became of it."""
+    from mlff_md.errors import ConfigError
+    from mlff_md.md import run_nve, run_nvt
+    from mlff_md.progress import ConsoleProgress
+    from mlff_md.structures import read_structure
+
+    atoms = read_structure(arguments.structure)
+    stem = Path(arguments.structure).stem
+    name = arguments.out or f"{arguments.ensemble}-{stem}-{short_name(arguments.model)}.traj"
+    out = Path(name)
+    if out.exists() and not arguments.force:
+        raise ConfigError(f"{out} exists; choose another --out or pass --force")
+    function = run_nve if arguments.ensemble == "nve" else run_nvt
+    result = function(
+        atoms,
+        make_calculator(arguments),
+        trajectory=out,
+        progress=ConsoleProgress(),
+        **chosen(arguments, function),
+    )
+    temperature = result.temperature_K
+    print(f"{len(temperature)} samples, temperature {temperature.mean():.1f} K")
+    energy = result.total_energy_eV
+    print(f"total energy: first {energy[0]:.6f} eV, last {energy[-1]:.6f} eV")
+    print(f"trajectory: {out}")
+    return 0

@@ -1,0 +1,83 @@
+"""``mlff-md models``: which students there are, and what is known of each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from mlff_md.cli.parser import Parser
+
+EXAMPLE = "mlff-md models show tiny"
+
+
+def configure(parser: Parser) -> None:
+    """Add the command's options."""
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="show STUDENT",
+        help="nothing to list the shipped students, or 'show' and a name or file",
+    )
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the list or the card."""
+    from mlff_md.errors import ConfigError
+
+    if not arguments.words:
+        return _list(arguments.json)
+    if len(arguments.words) != 2 or arguments.words[0] != "show":
+        raise ConfigError("write 'mlff-md models' or 'mlff-md models show STUDENT'")
+    return _show(arguments.words[1], arguments.json)
+
+
+def _list(as_json: bool) -> int:
+    from mlff_md.student import load_student, zoo
+
+    aliases = {full: alias for alias, full in zoo.ALIASES.items()}
+    rows = []
+    for name in zoo.shipped():
+        student = load_student(name)
+        accuracy = student.manifest.accuracy.get("test", {}).get("all", {})
+        rows.append(
+            {
+                "name": aliases.get(name, name),
+                "full_name": name,
+                "parameters": student.manifest.architecture.num_parameters,
+                "elements": list(student.elements),
+                "cutoff_A": student.cutoff_A,
+                "teacher": student.manifest.teacher.get("name"),
+                "force_r2": accuracy.get("r2"),
+                "force_mae_eV_per_A": accuracy.get("mae_eV_per_A"),
+            }
+        )
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    print(f"{'name':<12}{'parameters':>11}  {'force R2':>8}  {'MAE eV/Å':>8}  teacher    elements")
+    for row in rows:
+        print(
+            f"{row['name']:<12}{row['parameters']:>11,}  {_number(row['force_r2'], 4):>8}  "
+            f"{_number(row['force_mae_eV_per_A'], 3):>8}  {row['teacher'] or '':<9}  "
+            f"{' '.join(row['elements'])}"
+        )
+    print("'mlff-md models show NAME' prints the card of one")
+    return 0
+
+
+def _show(name: str, as_json: bool) -> int:
+    from mlff_md.student import load_student
+    from mlff_md.student.card import card
+
+    student = load_student(name)
+    if as_json:
+        content = {"sha256": student.sha256, **json.loads(student.manifest.to_json())}
+        print(json.dumps(content, indent=2))
+    else:
+        print(card(student))
+    return 0
+
+
+def _number(value: object, digits: int) -> str:
+    return f"{value:.{digits}f}" if isinstance(value, float) else "-"

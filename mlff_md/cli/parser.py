@@ -1,0 +1,118 @@
+"""Command-line options made from the signatures and docstrings of the functions they call.
+
+An option is written once: its type and default come from the signature, its help from the
+function's numpydoc ``Parameters`` section.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NoReturn
+
+COULD_NOT_RUN = 3
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors take one line and exit with 3, not with 2."""
+
+    def __init__(self, prog: str, about: str, example: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=about[0].upper() + about[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line with the nearest option that exists, and leave."""
+        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        if unknown:
+            options = [name for action in self._actions for name in action.option_strings]
+            near = difflib.get_close_matches(unknown[1], options, n=1)
+            message = f"no option {unknown[1]}" + (f"; did you mean {near[0]}?" if near else "")
+        self.exit(COULD_NOT_RUN, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def add_options(
+    parser: argparse.ArgumentParser,
+    function: Callable[..., Any],
+    skip: Collection[str] = (),
+    documented_in: Callable[..., Any] | None = None,
+) -> None:
+    """Add an option for every keyword-only parameter of a function.
+
+    Parameters
+    ----------
+    parser
+        Where to add them.
+    function
+        Its parameters ``timestep_fs: float = 0.5`` become ``--timestep-fs FS``.
+    skip
+        Parameters that are no options.
+    documented_in
+        Function whose docstring describes parameters that ``function`` leaves to it.
+    """
+    texts = {
+        **(parameter_texts(documented_in) if documented_in else {}),
+        **parameter_texts(function),
+    }
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is not parameter.KEYWORD_ONLY or name in skip:
+            continue
+        flag = "--" + name.replace("_", "-")
+        default = parameter.default
+        text = texts[name].replace("%", "%%")
+        kind = str(parameter.annotation).split(" | ")[0]
+        if kind == "bool":
+            parser.add_argument(
+                flag,
+                action=argparse.BooleanOptionalAction,
+                default=default,
+                help=f"{text} (default: {'yes' if default else 'no'})",
+            )
+            continue
+        shown = "" if default is None else f" (default: {default})"
+        parser.add_argument(
+            flag,
+            type={"int": int, "float": float}.get(kind, str),
+            default=default,
+            metavar=_metavar(name, kind),
+            help=text + shown,
+        )
+
+
+def chosen(arguments: argparse.Namespace, function: Callable[..., Any]) -> Mapping[str, Any]:
+    """Return the parsed options that are keyword-only parameters of a function."""
+    names = [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and hasattr(arguments, name)
+    ]
+    return {name: getattr(arguments, name) for name in names}
+
+
+def parameter_texts(function: Callable[..., Any]) -> Mapping[str, str]:
+    """Return the description of each parameter in a numpydoc docstring, on one line each."""
+    text = inspect.getdoc(function) or ""
+    section = re.search(r"^Parameters\n-+\n(.*?)(?=^\w[^\n]*\n-{3,}\n|\Z)", text, re.S | re.M)
+    texts: dict[str, str] = {}
+    for block in re.split(r"\n(?=\S)", section[1] if section else ""):
+        names, _, description = block.partition("\n")
+        line = " ".join(description.split()).rstrip(".")
+        line = line.replace("``", "")
+        for name in names.split(","):
+            if line:
+                texts[name.strip()] = line[0].lower() + line[1:]
+    return texts
+
+
+def _metavar(name: str, kind: str) -> str:
+    unit = name.rsplit("_", 1)[-1] if "_" in name else ""
+    if unit in ("fs", "ps", "K", "A"):
+        return unit.upper() if unit != "A" else "ANGSTROM"
+    return {"int": "N", "float": "X"}.get(kind, name.upper())

@@ -1,0 +1,84 @@
+"""``mlff-md validate-nve``: the NVE protocol with a report."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from mlff_md.cli.model import add_model_options, make_calculator, short_name
+from mlff_md.cli.parser import Parser, add_options, chosen
+
+EXAMPLE = "mlff-md validate-nve inputs/structures/aspirin.xyz --model tiny --out aspirin-nve"
+
+
+def configure(parser: Parser) -> None:
+    """Add the command's options."""
+    from mlff_md.protocols import nve
+
+    parser.add_argument("structure", help="any file that ASE reads: xyz, cif, pdb, ...")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="folder of the report and the raw data (default: nve-STRUCTURE-MODEL)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace what --out already holds")
+    parser.add_argument(
+        "--threshold",
+        action="append",
+        default=[],
+        metavar="ID=LIMIT",
+        help="another limit for a check, such as drift=0.01; can be repeated",
+    )
+    parser.add_argument("--json", action="store_true", help="print report.json instead of a table")
+    add_model_options(parser)
+    add_options(parser, nve.run, skip=("overwrite", "progress"))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the protocol, write the report and return the verdict's exit code."""
+    from mlff_md.progress import ConsoleProgress
+    from mlff_md.protocols import nve
+    from mlff_md.protocols.records import EXIT_CODES
+    from mlff_md.protocols.thresholds import parse_overrides, with_overrides
+    from mlff_md.report import ensure_writable, write_report
+    from mlff_md.structures import read_structure
+
+    # Everything that could be wrong with the input is found before minutes of MD.
+    thresholds = with_overrides(parse_overrides(arguments.threshold))
+    atoms = read_structure(arguments.structure)
+    out = Path(arguments.out or _default_out(arguments))
+    ensure_writable(out, overwrite=arguments.force)
+    calculator = make_calculator(arguments)
+    started = time.perf_counter()
+    raw = nve.run(
+        atoms,
+        calculator,
+        out,
+        **chosen(arguments, nve.run),
+        overwrite=arguments.force,
+        progress=ConsoleProgress(),
+    )
+    report = nve.analyze(raw, thresholds)
+    provenance = {
+        **report.provenance,
+        "command_line": shlex.join(["mlff-md", *sys.argv[1:]]),
+        "wall_time_s": round(time.perf_counter() - started, 1),
+    }
+    report = replace(report, provenance=provenance)
+    paths = write_report(report, out, overwrite=arguments.force)
+    if arguments.json:
+        print(report.to_json(), end="")
+    else:
+        print(f"{report.title}: {report.verdict.upper()}")
+        for check in report.checks:
+            print(f"  {check.verdict:<12} {check.title}: {check.summary}")
+        print(f"report: {paths.html}")
+    return EXIT_CODES[report.verdict]
+
+
+def _default_out(arguments: argparse.Namespace) -> str:
+    return f"nve-{Path(arguments.structure).stem}-{short_name(arguments.model)}"

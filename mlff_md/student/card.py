@@ -1,0 +1,58 @@
+"""The card of a student: its manifest for a person to read. Measured numbers only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlff_md.student.file import Student
+
+
+def card(student: Student) -> str:
+    """Return the card as plain text; a section without measurements is left out."""
+    manifest = student.manifest
+    shape = manifest.architecture
+    lines = [
+        manifest.name,
+        "=" * len(manifest.name),
+        f"elements    {' '.join(shape.elements)}",
+        f"cutoff      {shape.cutoff_A:g} Å, {shape.num_interactions} interactions "
+        f"(sees {shape.cutoff_A * shape.num_interactions:g} Å)",
+        f"size        {shape.num_parameters:,} parameters (hidden {shape.hidden_dim}, "
+        f"{shape.num_rbf} radial functions, networks of {shape.mlp_dim})",
+        f"teacher     {' '.join(str(value) for value in manifest.teacher.values())}",
+        f"license     {manifest.license}",
+        f"sha256      {student.sha256}",
+    ]
+    training = manifest.training
+    if "num_frames" in training:
+        lines += [
+            "",
+            f"trained on  {training['num_frames']:,} frames of {training['num_molecules']:,} "
+            "molecules",
+        ]
+    for name, section in manifest.accuracy.items():
+        lines += ["", *_errors(name, section)]
+    for name, value in manifest.domain.items():
+        lines += ["", f"{name}: {value}"]
+    return "\n".join(lines)
+
+
+def _errors(name: str, section: Mapping[str, Any]) -> list[str]:
+    """Return the lines of one measured set: a table over its parts, or a single row."""
+    rows = section if "all" in section else {"all": section}
+    lines = [
+        f"errors against the teacher, {name} set",
+        f"  {'':<10}{'R2':>9}{'MAE eV/Å':>11}{'RMSE eV/Å':>11}{'angle deg':>11}"
+        f"{'E meV/atom':>12}{'frames':>8}",
+    ]
+    for part, errors in rows.items():
+        if not isinstance(errors, Mapping):
+            lines.append(f"  {part}: {errors}")
+            continue
+        lines.append(
+            f"  {part:<10}{errors['r2']:>9.5f}{errors['mae_eV_per_A']:>11.4f}"
+            f"{errors['rmse_eV_per_A']:>11.4f}{errors['angle_deg']:>11.2f}"
+            f"{errors['energy_mae_meV_per_atom']:>12.2f}{errors['num_frames']:>8}"
+        )
+    return lines
