@@ -38,6 +38,7 @@ ALLOWED = {
     "protocols": {*RUN, "protocols"},
     "report": {*BASE, "protocols", "report"},
     "distill": {*ENGINES, "teachers", "progress", "distill"},
+    "__main__": {"cli"},
     "cli": {*RUN, "protocols", "report", "distill", "cli"},
     "__init__": {"_version"},
 }

@@ -12,12 +12,13 @@ EXAMPLE = "mlff-md label --out labels --workers 2"
 
 def configure(parser: Parser) -> None:
     """Add the command's options."""
+    from mlff_md.distill.labelling import label
     from mlff_md.distill.recipe import label_training_set
 
     parser.add_argument(
         "--out", metavar="DIR", required=True, help="folder of the shards; run again to go on"
     )
-    add_options(parser, label_training_set, skip=("progress",))
+    add_options(parser, label_training_set, skip=("progress",), documented_in=label)
 
 
 def run(arguments: argparse.Namespace) -> int:

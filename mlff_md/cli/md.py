@@ -26,7 +26,7 @@ def configure(parser: Parser) -> None:
     add_model_options(parser)
     add_options(parser, run_nve, skip=("trajectory", "progress"))
     known = ("trajectory", "progress", *chosen(parser.parse_args(["-"]), run_nve))
-    add_options(parser, run_nvt, skip=known)
+    add_options(parser, run_nvt, skip=known, documented_in=run_nve)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from mlff_md.cli.parser import add_options, chosen
@@ -31,12 +33,24 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 def make_calculator(arguments: argparse.Namespace) -> Any:
     """Return the ASE calculator that ``--model`` names."""
     from mlff_md.calculator import StudentForceFieldCalculator
-    from mlff_md.teachers import is_teacher, teacher
+    from mlff_md.errors import ConfigError
+    from mlff_md.student import zoo
+    from mlff_md.teachers import TEACHERS, is_teacher, teacher
 
-    if is_teacher(arguments.model) and not os.path.exists(arguments.model):
-        return teacher(arguments.model)
+    model = arguments.model
+    if not os.path.exists(model):
+        if is_teacher(model):
+            return teacher(model)
+        if model not in zoo.names() and not model.endswith(".safetensors"):
+            raise ConfigError(_no_such_model(model, [*zoo.names(), *TEACHERS]))
     options = chosen(arguments, StudentForceFieldCalculator.__init__)
-    return StudentForceFieldCalculator(arguments.model, arguments.device, **options)
+    return StudentForceFieldCalculator(model, arguments.device, **options)
+
+
+def _no_such_model(model: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(model, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+    return f"no student, student file or teacher is called {model!r}; {hint}"
 
 
 def short_name(model: str) -> str:

@@ -40,18 +40,20 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the protocol, write the report and return the verdict's exit code."""
+    from mlff_md.errors import ConfigError
     from mlff_md.progress import ConsoleProgress
     from mlff_md.protocols import nve
     from mlff_md.protocols.records import EXIT_CODES
     from mlff_md.protocols.thresholds import parse_overrides, with_overrides
-    from mlff_md.report import ensure_writable, write_report
+    from mlff_md.report import write_report
     from mlff_md.structures import read_structure
 
     # Everything that could be wrong with the input is found before minutes of MD.
     thresholds = with_overrides(parse_overrides(arguments.threshold))
     atoms = read_structure(arguments.structure)
     out = Path(arguments.out or _default_out(arguments))
-    ensure_writable(out, overwrite=arguments.force)
+    if not arguments.force and any((out / name).exists() for name in ("report.json", "raw")):
+        raise ConfigError(f"{out} already holds results; choose another --out or pass --force")
     calculator = make_calculator(arguments)
     started = time.perf_counter()
     raw = nve.run(

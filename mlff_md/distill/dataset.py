@@ -290,7 +290,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         If it is damaged or foreign.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
     except Exception as error:  # zipfile, zlib, numpy and the OS each have their own errors
         raise DataError(f"{path} is damaged or not an .npz file: {error}") from error

@@ -96,10 +96,8 @@ def enumerate_molecules(
     groups = [chem.MolFromSmiles(smiles) for smiles in SUBSTITUENTS]
     seen = {chem.MolToSmiles(mol) for mol in parents}
     found: list[Molecule] = []
-    for _ in range(200 * count + 1000):
-        if len(found) == count:
-            return tuple(found)
-        mol = rng.choice(parents) if parents else None
+    for _ in range(50 * count + 1000 if parents else 0):
+        mol = rng.choice(parents)
         for _ in range(rng.choice((1, 1, 2, 2, 3))):
             mol = _edit(mol, parents, groups, rng)
             if mol is None:
@@ -117,6 +115,8 @@ def enumerate_molecules(
             continue
         seen.add(smiles)
         found.append(Molecule(name=smiles, smiles=smiles))
+        if len(found) == count:
+            return tuple(found)
     raise ConfigError(
         f"only {len(found)} of {count} molecules could be enumerated; give more base molecules "
         "or wider atom limits"

@@ -199,9 +199,10 @@ def teacher_md(atoms: Any, temperature_K: float, rng: np.random.Generator) -> An
     """Return Langevin dynamics (1 fs, friction 0.02/fs) with fresh Maxwell-Boltzmann velocities."""
     from ase import units
     from ase.md.langevin import Langevin
-    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature_K, rng=rng)
+    masses = atoms.get_masses()
+    thermal = np.sqrt(masses * (units.kB * temperature_K))
+    atoms.set_momenta(rng.standard_normal((len(masses), 3)) * thermal[:, None])
     return Langevin(
         atoms,
         units.fs,

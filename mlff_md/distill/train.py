@@ -29,6 +29,7 @@ from mlff_md.errors import ConfigError, DataError, SimulationError
 from mlff_md.files import write_atomically
 from mlff_md.student import Manifest, Student, save_student
 from mlff_md.student.network import StudentForceField
+from mlff_md.teachers import is_teacher, teacher_name
 
 Log = Callable[[Mapping[str, Any]], None]
 CHECKPOINT = "checkpoint.pt"
@@ -297,10 +298,15 @@ def _student(
         energy_scale_eV=targets.scale_eV,
         atomic_energies_eV=tuple(map(float, targets.atomic_energies_eV)),
         prior_radii_A=network.prior_radii_A,
-        teacher={"name": config.data.teacher},
+        teacher=_teacher(config.data.teacher),
         license=config.student.license,
     )
     return Student(manifest, run.averaged(), sha256="")
+
+
+def _teacher(name: str) -> dict[str, Any]:
+    """Return the teacher's name and, if it is one of ours, its package and version."""
+    return dict(teacher_name(name)) if is_teacher(name) else {"name": name}
 
 
 def _engine(student: Student) -> Engine:
