@@ -107,7 +107,7 @@ def hostile_report() -> Report:
         command="<command>",
         title=nasty,
         verdict="fail",
-        checks=(check, dataclasses.replace(check, verdict="inconclusive")),
+        checks=(check, dataclasses.replace(check, verdict="inconclusive", value=1.0)),
         provenance={"student": nasty, nasty: {"a": nasty}},
         quantities=(Quantity("q", nasty, nan, nasty, nasty, (nan, nan)),),
         figures=figures,

@@ -1,0 +1,55 @@
+"""Put a set of files in place so that no reader ever meets half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write ``files`` (path inside ``folder`` -> content), each by rename, in the order given.
+
+    All contents reach the disk under temporary names before the first rename, so a full disk
+    leaves what was there before untouched, and no temporary file behind.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made or written.
+    """
+    suffix = f".{secrets.token_hex(4)}.tmp"
+    waiting: list[tuple[Path, Path]] = []
+    try:
+        for name, content in files.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{target.name}{suffix}")
+            waiting.append((temporary, target))
+            # Not tempfile: its files are readable by their owner alone.
+            with open(temporary, "xb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        while waiting:
+            temporary, target = waiting[0]
+            os.replace(temporary, target)
+            del waiting[0]
+    finally:
+        for temporary, _ in waiting:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def explain(error: OSError) -> str:
+    """Return what went wrong and what to do about it, as one line."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; free some space or choose another --out"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "no permission to write there; choose another --out"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return "a file is in the way of the folder; choose another --out"
+    return f"{error.strerror or error}; choose another --out"
