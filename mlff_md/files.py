@@ -1,9 +1,12 @@
-"""Writing files that are either whole or not there."""
+"""Writing files so that no reader ever meets half of one."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-import tempfile
+import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from mlff_md.errors import ConfigError
@@ -15,21 +18,54 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises
     ------
     ConfigError
-        If it cannot be written (no permission, full disk); what was there is untouched.
+        If it cannot be written; what was there is untouched.
     """
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        write_files(path.parent, {path.name: content})
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise ConfigError(f"cannot write {path}: {error.strerror}; choose another place") from error
+        raise ConfigError(f"cannot write {path}: {explain(error)}") from error
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write ``files`` (path inside ``folder`` -> content), each by rename, in the order given.
+
+    All contents reach the disk under temporary names before the first rename, so a full disk
+    leaves what was there before untouched, and no temporary file behind.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made or written.
+    """
+    suffix = f".{secrets.token_hex(4)}.tmp"
+    waiting: list[tuple[Path, Path]] = []
+    try:
+        for name, content in files.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{target.name}{suffix}")
+            waiting.append((temporary, target))
+            # Not tempfile: its files are readable by their owner alone.
+            with open(temporary, "xb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        while waiting:
+            temporary, target = waiting[0]
+            os.replace(temporary, target)
+            del waiting[0]
+    finally:
+        for temporary, _ in waiting:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def explain(error: OSError) -> str:
+    """Return what went wrong and what to do about it, as one line."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; free some space or choose another place"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "no permission to write there; choose another place"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return "a file is in the way of the folder; choose another place"
+    return f"{error.strerror or error}; choose another place"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlff_md.errors import ConfigError, DataError
-from mlff_md.report.atomic import explain, write_files
+from mlff_md.files import explain, write_files
 from mlff_md.report.html import to_html
 from mlff_md.report.junit import to_junit
 from mlff_md.report.markdown import to_markdown
