@@ -16,7 +16,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +97,8 @@ def label(
     chunk_items
         Items per shard.
     workers
-        Processes; each worker uses one thread if ``OMP_NUM_THREADS=1`` is set.
+        Processes; each uses one thread if ``OMP_NUM_THREADS=1`` is set. They are spawned, so a
+        script that asks for more than one needs ``if __name__ == "__main__":``.
     executor
         Any ``concurrent.futures`` executor, instead of ``workers`` processes. Its workers must
         see the folder ``out``.
@@ -112,7 +113,7 @@ def label(
     Raises
     ------
     ConfigError
-        If the settings are unusable, or ``out`` holds shards made with others.
+        If the settings are unusable, ``out`` holds shards made with others, or a worker dies.
     MissingDependencyError
         If the teacher or RDKit is not installed.
     """
@@ -217,6 +218,11 @@ def _run(
         try:
             for future in as_completed(futures):
                 report(future.result())
+        except BrokenExecutor as error:
+            raise ConfigError(
+                "a labelling worker died: out of memory, or a script that calls label(workers=2) "
+                'without `if __name__ == "__main__":`; mend that and rerun to continue'
+            ) from error
         except BaseException:
             for future in futures:
                 future.cancel()

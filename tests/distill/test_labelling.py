@@ -97,8 +97,8 @@ import sys
 from ase.calculators.morse import MorsePotential
 from mlff_md.distill.labelling import label
 from mlff_md.distill.molecules import Molecule
-molecules = [Molecule(f"m{i}", "C" * (i % 3 + 1)) for i in range(60)]
-label(molecules, sys.argv[1], teacher=MorsePotential, frames_per_molecule=4, chunk_items=5,
+molecules = [Molecule(f"m{i}", "C" * (i % 3 + 1)) for i in range(24)]
+label(molecules, sys.argv[1], teacher=MorsePotential, frames_per_molecule=2, chunk_items=2,
       scans=False, progress=lambda p: print(p.chunks_done, flush=True))
 """
 
@@ -117,6 +117,22 @@ def test_kill_9_loses_at_most_a_chunk(tmp_path):
     Dataset.load(broken)
     subprocess.run([*command, str(broken)], check=True, capture_output=True)
     assert content(broken) == content(whole)
+
+
+def test_a_dead_worker_gives_one_line(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import sys\n"
+        "from ase.calculators.morse import MorsePotential\n"
+        "from mlff_md.distill.labelling import label\n"
+        "from mlff_md.distill.molecules import Molecule\n"
+        "label([Molecule('m', 'C')], sys.argv[1], teacher=MorsePotential, scans=False, workers=2)\n"
+    )
+    command = [sys.executable, str(script), str(tmp_path / "out")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    assert "ConfigError: a labelling worker died" in ended.stderr
+    assert not content(tmp_path / "out")
 
 
 def test_other_settings_are_refused(finished):
