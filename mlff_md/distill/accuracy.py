@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,12 +83,33 @@ def force_errors(
 
 def measure(engine: Engine, dataset: Dataset) -> ForceErrors:
     """Return the errors of a student, run by an engine, on a data set."""
+    return _measure(engine, dataset)["all"]
+
+
+def measure_by_temperature(engine: Engine, dataset: Dataset) -> dict[str, ForceErrors]:
+    """Return the errors on a data set as a whole (``all``) and at each temperature (``300 K``)."""
+    parts = {
+        f"{temperature:g} K": np.flatnonzero(dataset.temperature_K == temperature)
+        for temperature in np.unique(dataset.temperature_K)
+    }
+    return _measure(engine, dataset, parts)
+
+
+def _measure(
+    engine: Engine, dataset: Dataset, parts: Mapping[str, npt.NDArray[np.integer]] | None = None
+) -> dict[str, ForceErrors]:
     results = evaluate_structures(engine, dataset)
-    return force_errors(
-        np.concatenate([result.forces for result in results]),
-        dataset.forces,
-        dataset.counts,
-        np.array([result.energy for result in results]),
-        dataset.energies,
-        dataset.molecules,
-    )
+    offsets = np.concatenate([[0], np.cumsum(dataset.counts)])
+    energies = np.array([result.energy for result in results])
+    errors = {}
+    for name, frames in {"all": np.arange(len(dataset)), **(parts or {})}.items():
+        reference = [dataset.forces[offsets[k] : offsets[k + 1]] for k in frames]
+        errors[name] = force_errors(
+            np.concatenate([results[k].forces for k in frames]),
+            np.concatenate(reference),
+            dataset.counts[frames],
+            energies[frames],
+            dataset.energies[frames],
+            dataset.molecules[frames],
+        )
+    return errors

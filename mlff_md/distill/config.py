@@ -36,6 +36,8 @@ class DataConfig:
     ----------
     train, validation
         Folders of shards, or .npz or .extxyz files.
+    test
+        Measured once at the end, for the student's card, in all and at each temperature.
     teacher
         Name recorded in the manifest.
     max_force_eV_per_A
@@ -44,6 +46,7 @@ class DataConfig:
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
+    test: tuple[str, ...] = ()
     teacher: str = "gfn2-xtb"
     max_force_eV_per_A: float = 60.0
 
@@ -121,6 +124,7 @@ class DistillConfig:
             data,
             train=tuple(str(path.parent / item) for item in data.train),
             validation=tuple(str(path.parent / item) for item in data.validation),
+            test=tuple(str(path.parent / item) for item in data.test),
         )
         return cls(
             student=_build(StudentConfig, raw["student"], f"{path} [student]"),

@@ -9,7 +9,7 @@ import math
 import os
 import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mlff_md._version import __version__
-from mlff_md.distill.accuracy import measure
+from mlff_md.distill.accuracy import measure, measure_by_temperature
 from mlff_md.distill.batches import Bucket, Targets, epoch_batches, make_buckets
 from mlff_md.distill.config import DistillConfig, OptimizerConfig
 from mlff_md.distill.dataset import Dataset
@@ -62,9 +62,10 @@ def distill(config: DistillConfig | str | Path, out: str | Path, log: Log | None
     if not isinstance(config, DistillConfig):
         config = DistillConfig.load(config)
     out = Path(out)
-    train = Dataset.concatenate([Dataset.load(path) for path in config.data.train])
+    train = _load(config.data.train)
     train = train.select(_largest_force(train) <= config.data.max_force_eV_per_A)
-    validation = Dataset.concatenate([Dataset.load(path) for path in config.data.validation])
+    validation = _load(config.data.validation)
+    test = _load(config.data.test) if config.data.test else None
     fingerprint = json.dumps(
         [dataclasses.asdict(config.student), dataclasses.asdict(config.training), train.sha256],
         sort_keys=True,
@@ -92,10 +93,16 @@ def distill(config: DistillConfig | str | Path, out: str | Path, log: Log | None
                 log(record)
 
     student = _student(config, network, targets, run)
+    accuracy = {"validation": measure_by_temperature(_engine(student), validation)}
+    if test is not None:
+        accuracy["test"] = measure_by_temperature(_engine(student), test)
     manifest = dataclasses.replace(
         student.manifest,
         training=_provenance(config, train),
-        accuracy={"validation": {"all": dataclasses.asdict(measure(_engine(student), validation))}},
+        accuracy={
+            name: {part: dataclasses.asdict(errors) for part, errors in parts.items()}
+            for name, parts in accuracy.items()
+        },
     )
     return save_student(out / f"{config.student.name}.safetensors", manifest, student.weights)
 
@@ -201,6 +208,10 @@ def _copy(target: list[Tensor], source: list[Tensor]) -> None:
     with torch.no_grad():
         for mine, other in zip(target, source, strict=True):
             mine.copy_(other)
+
+
+def _load(paths: Sequence[str]) -> Dataset:
+    return Dataset.concatenate([Dataset.load(path) for path in paths])
 
 
 def _largest_force(dataset: Dataset) -> np.ndarray:

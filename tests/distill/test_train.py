@@ -39,6 +39,7 @@ elements = ["H", "C", "N", "O"]
 [data]
 train = ["train.npz"]
 validation = ["validation.npz"]
+test = ["validation.npz"]
 teacher = "emt"
 
 [training]
@@ -94,6 +95,7 @@ def test_it_learns_and_the_file_is_what_was_measured(folder: Path, tmp_path: Pat
     claimed = loaded.manifest.accuracy["validation"]["all"]
     assert errors.rmse_eV_per_A == pytest.approx(claimed["rmse_eV_per_A"], rel=1e-5)
     assert errors.num_frames == claimed["num_frames"] == 16
+    assert set(loaded.manifest.accuracy["test"]) == {"all", "0 K"}
 
 
 class Interrupted(Exception):
