@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -63,4 +61,4 @@ class DenseMolecules(nn.Module):
         vectors = positions.unsqueeze(1) - positions.unsqueeze(2)
         far = torch.full_like(positions[..., :1], 1.5 * self.network.architecture.cutoff_A)
         far = torch.cat([far, torch.zeros_like(positions[..., 1:])], -1).unsqueeze(1)
-        return cast(Tensor, torch.where(exists.unsqueeze(-1) > 0, vectors, far))
+        return torch.where(exists.unsqueeze(-1) > 0, vectors, far)

@@ -57,15 +57,16 @@ def forces(graph: Graph, gradients: NDArray[np.floating]) -> NDArray[np.float64]
 
 def virials(graph: Graph, gradients: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return dE/dstrain of each structure, eV, symmetric, float64 [n_structures, 3, 3]."""
+    gradients = np.asarray(gradients, dtype=np.float64)
     if graph.n_structures == 1:
-        virial = (graph.vectors.T @ np.asarray(gradients, dtype=np.float64))[None]
+        virial = (graph.vectors.T @ gradients)[None]
     else:
         owner = graph.structure[graph.edges[0]]
         outer = graph.vectors[:, :, None] * gradients[:, None, :]
-        virial = np.stack(
-            [np.bincount(owner, column, graph.n_structures) for column in outer.reshape(-1, 9).T],
-            axis=1,
-        ).reshape(-1, 3, 3)
+        columns = [
+            np.bincount(owner, column, graph.n_structures) for column in outer.reshape(-1, 9).T
+        ]
+        virial = np.stack(columns, axis=1).reshape(-1, 3, 3).astype(np.float64)
     symmetric: NDArray[np.float64] = 0.5 * (virial + virial.transpose(0, 2, 1))
     return symmetric
 

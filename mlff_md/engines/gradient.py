@@ -25,7 +25,7 @@ and the gradient of a pair's vector is ``(b̄·db/dr) u + (ū - (ū·u) u) / r``
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,17 @@ def silu_derivative(x: Tensor) -> Tensor:
 
 class ReversibleLayer(nn.Module):
     """One interaction layer with its reverse pass."""
+
+    filter: Tensor
+    message_in_weight: Tensor
+    message_in_bias: Tensor
+    message_out_weight: Tensor
+    message_out_bias: Tensor
+    mixing: Tensor
+    update_in_weight: Tensor
+    update_in_bias: Tensor
+    update_out_weight: Tensor
+    update_out_bias: Tensor
 
     def __init__(self, layer: Interaction) -> None:
         super().__init__()
@@ -191,6 +202,17 @@ class EdgeGradientNetwork(nn.Module):
         The student; its weights are copied.
     """
 
+    frequencies: Tensor
+    embedding: Tensor
+    readout_in_weight: Tensor
+    readout_in_bias: Tensor
+    readout_out_weight: Tensor
+    readout_out_bias: Tensor
+    prior_tables: Tensor
+    prior_coefficients: Tensor
+    prior_exponents: Tensor
+    atomic_energies: Tensor
+
     def __init__(self, network: StudentForceField) -> None:
         super().__init__()
         shape = network.architecture
@@ -198,7 +220,9 @@ class EdgeGradientNetwork(nn.Module):
         self.num_species = len(shape.elements)
         self.scale = network.energy_scale_eV
         dtype = network.embedding.weight.dtype
-        self.layers = nn.ModuleList(ReversibleLayer(layer) for layer in network.layers)
+        self.layers = nn.ModuleList(
+            ReversibleLayer(cast(Interaction, layer)) for layer in network.layers
+        )
         frequencies = torch.arange(1, shape.num_rbf + 1, dtype=torch.float64) * math.pi
         self.register_buffer("frequencies", (frequencies / shape.cutoff_A).to(dtype))
         self.register_buffer("embedding", network.embedding.weight.detach().clone())
@@ -260,7 +284,8 @@ class EdgeGradientNetwork(nn.Module):
         grad_distance = torch.zeros_like(distance)
         grad_unit = torch.zeros_like(unit)
         for layer in reversed(self.layers):
-            grad_scalars, grad_features, layer_distance, layer_unit = layer.reverse(
+            reverse = cast(ReversibleLayer, layer).reverse
+            grad_scalars, grad_features, layer_distance, layer_unit = reverse(
                 grad_scalars, grad_features, tapes.pop(), basis_derivative, unit, center, neighbor
             )
             grad_distance = grad_distance + layer_distance

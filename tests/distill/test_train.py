@@ -18,11 +18,12 @@ from ase.build import molecule
 from ase.calculators.emt import EMT
 
 from mlff_md.distill.accuracy import force_errors, measure
+from mlff_md.distill.checkpoint import NEWEST
 from mlff_md.distill.config import DistillConfig
 from mlff_md.distill.dataset import Dataset
 from mlff_md.distill.dense import DenseMolecules
 from mlff_md.distill.step import CompiledSteps
-from mlff_md.distill.train import CHECKPOINT, distill
+from mlff_md.distill.train import distill
 from mlff_md.engines import make_engine
 from mlff_md.errors import ConfigError, DataError
 from mlff_md.student import load_student
@@ -98,7 +99,7 @@ def test_it_learns_and_the_file_is_what_was_measured(folder: Path, tmp_path: Pat
     assert set(loaded.manifest.accuracy["test"]) == {"all", "0 K"}
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     pass
 
 
@@ -107,13 +108,13 @@ def test_resumes_to_the_bit(folder: Path, tmp_path: Path) -> None:
 
     def stop(record: dict) -> None:
         if record["step"] >= 60:
-            raise Interrupted
+            raise InterruptedRunError
 
     broken = tmp_path / "broken"
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         distill(folder / "config.toml", broken, log=stop)
     # The newest checkpoint is damaged as well: the one before must do.
-    (broken / CHECKPOINT).write_bytes(b"cut off")
+    (broken / NEWEST).write_bytes(b"cut off")
     resumed = distill(folder / "config.toml", broken)
     for name, array in whole.weights.items():
         assert np.array_equal(array, resumed.weights[name]), name
@@ -143,10 +144,10 @@ def test_survives_kill_9(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     for _ in range(3):
         process = subprocess.Popen([*command, str(out)], stderr=subprocess.PIPE, text=True)
-        before = (out / CHECKPOINT).stat().st_mtime_ns if (out / CHECKPOINT).exists() else 0
+        before = (out / NEWEST).stat().st_mtime_ns if (out / NEWEST).exists() else 0
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
-            path = out / CHECKPOINT
+            path = out / NEWEST
             if path.exists() and path.stat().st_mtime_ns > before:
                 break
             time.sleep(0.01)
