@@ -1,4 +1,4 @@
-"""Fast calculators with known virtues and vices: an elastic network, and defects made on purpose."""
+"""Fast calculators: a conservative elastic network, and defects made on purpose."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ class ElasticNetwork(Calculator):
     def __init__(self, reference: Atoms, stiffness: float = 4.0) -> None:
         super().__init__()
         self.pairs = np.triu_indices(len(reference), 1)
+        # +1 for the first and -1 for the second atom of each pair.
+        n_pairs = len(self.pairs[0])
+        self.incidence = np.zeros((n_pairs, len(reference)))
+        self.incidence[np.arange(n_pairs), self.pairs[0]] = 1.0
+        self.incidence[np.arange(n_pairs), self.pairs[1]] = -1.0
         self.stiffness = stiffness
         self.lengths = self.separations(reference.positions)[1]
         self.calls = 0
 
     def separations(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        vectors = positions[self.pairs[1]] - positions[self.pairs[0]]
+        vectors = -(self.incidence @ positions)
         return vectors, np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
 
     def calculate(
@@ -44,11 +49,7 @@ class ElasticNetwork(Calculator):
     def assemble(
         self, vectors: np.ndarray, distances: np.ndarray, gradient: np.ndarray
     ) -> np.ndarray:
-        pair_forces = (gradient / distances)[:, None] * vectors
-        forces = np.zeros((len(self.atoms), 3))
-        np.add.at(forces, self.pairs[0], pair_forces)
-        np.add.at(forces, self.pairs[1], -pair_forces)
-        return forces
+        return self.incidence.T @ ((gradient / distances)[:, None] * vectors)
 
     def spoil(self, results: dict[str, Any]) -> None:
         """Change the results; the healthy calculator leaves them."""
@@ -64,9 +65,15 @@ class Curl(ElasticNetwork):
     def assemble(
         self, vectors: np.ndarray, distances: np.ndarray, gradient: np.ndarray
     ) -> np.ndarray:
-        return super().assemble(
-            vectors, distances, gradient + self.strength * np.roll(gradient, 1)
-        )
+        return super().assemble(vectors, distances, gradient + self.strength * np.roll(gradient, 1))
+
+
+class Vortex(ElasticNetwork):
+    """Forces that circle about an axis: a net torque that spins the molecule up."""
+
+    def spoil(self, results: dict[str, Any]) -> None:
+        arms = self.atoms.positions - self.atoms.positions.mean(axis=0)
+        results["forces"] = results["forces"] + 0.004 * np.cross([0.0, 0.0, 1.0], arms)
 
 
 class Heater(ElasticNetwork):

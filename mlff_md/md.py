@@ -1,0 +1,209 @@
+"""Molecular dynamics with any ASE calculator: NVE and NVT, seeded and guarded.
+
+The integrators are ASE's (velocity Verlet; Langevin of Vanden-Eijnden and Ciccotti, Chem. Phys.
+Lett. 429, 310, 2006). The loop around them keeps energies in double precision, does no input or
+output between trajectory frames, and stops with one clear line when a run has blown up.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlff_md.errors import ConfigError, SimulationError, StructureError
+from mlff_md.md_loop import Loop, MdRun, UnstableRunError, calculator_errors
+from mlff_md.progress import Progress
+from mlff_md.units import ASE_TIME_UNIT_FS
+from mlff_md.velocities import degrees_of_freedom, thermalize
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["MdRun", "UnstableRunError", "evaluate", "relax", "run_nve", "run_nvt"]
+
+
+def run_nve(
+    atoms: Atoms,
+    calculator: Any = None,
+    *,
+    steps: int = 2000,
+    timestep_fs: float = 0.5,
+    temperature_K: float | None = 300.0,
+    seed: int = 0,
+    sample_every: int = 1,
+    trajectory: str | Path | None = None,
+    trajectory_every: int = 20,
+    progress: Progress | None = None,
+) -> MdRun:
+    """Run velocity Verlet at constant energy.
+
+    Parameters
+    ----------
+    atoms
+        Start; not changed.
+    calculator
+        Any ASE calculator; ``atoms.calc`` unless given.
+    steps
+        Number of steps.
+    timestep_fs
+        Time step, fs.
+    temperature_K
+        Temperature of the Maxwell-Boltzmann momenta, K, without rigid motion; ``None`` keeps
+        the momenta of ``atoms`` as they are. From a relaxed start about half of it is left
+        once the potential energy has its share.
+    seed
+        Seed of the momenta.
+    sample_every
+        Steps between samples of the energies.
+    trajectory
+        ``.traj`` or ``.extxyz`` file for frames, each ``trajectory_every`` steps.
+    trajectory_every
+        Steps between frames.
+    progress
+        Told of each step; silent unless given.
+
+    Raises
+    ------
+    UnstableRunError
+        At the step where energy or forces are not finite, an atom moved by more than 1 Å in
+        one step, the temperature passed ten times the target, or the calculator failed.
+    ConfigError, StructureError
+        If an option cannot be used, or the structure cannot be run.
+    """
+    from ase.md.verlet import VelocityVerlet
+
+    _check_options(steps, timestep_fs, temperature_K, sample_every, trajectory_every)
+    moving = _prepare(atoms, calculator)
+    if temperature_K is not None:
+        thermalize(moving, temperature_K, np.random.default_rng(seed))
+    loop = Loop(moving, VelocityVerlet(moving, timestep_fs / ASE_TIME_UNIT_FS), timestep_fs)
+    loop.degrees_of_freedom = degrees_of_freedom(moving)
+    loop.set_temperature_cap(temperature_K)
+    return loop.run("NVE", steps, sample_every, trajectory, trajectory_every, progress)
+
+
+def run_nvt(
+    atoms: Atoms,
+    calculator: Any = None,
+    *,
+    steps: int = 2000,
+    timestep_fs: float = 0.5,
+    temperature_K: float = 300.0,
+    friction_per_ps: float = 10.0,
+    keep_velocities: bool = False,
+    seed: int = 0,
+    sample_every: int = 1,
+    trajectory: str | Path | None = None,
+    trajectory_every: int = 20,
+    progress: Progress | None = None,
+) -> MdRun:
+    """Run Langevin dynamics at constant temperature.
+
+    Parameters are those of :func:`run_nve`, and
+
+    friction_per_ps
+        Friction coefficient, 1/ps.
+    keep_velocities
+        Start from the momenta of ``atoms``, not from Maxwell-Boltzmann ones.
+
+    Raises
+    ------
+    UnstableRunError, ConfigError, StructureError
+        As :func:`run_nve`.
+    """
+    from ase.md.langevin import Langevin
+
+    _check_options(steps, timestep_fs, temperature_K, sample_every, trajectory_every)
+    if not friction_per_ps > 0.0:
+        raise ConfigError(f"friction_per_ps must be positive, got {friction_per_ps}")
+    rng = np.random.default_rng(seed)
+    moving = _prepare(atoms, calculator)
+    if not keep_velocities:
+        thermalize(moving, temperature_K, rng)
+    dynamics = Langevin(
+        moving,
+        timestep_fs / ASE_TIME_UNIT_FS,
+        temperature_K=temperature_K,
+        friction=friction_per_ps * 1e-3 * ASE_TIME_UNIT_FS,
+        fixcm=False,
+        rng=rng,
+    )
+    loop = Loop(moving, dynamics, timestep_fs)
+    loop.degrees_of_freedom = degrees_of_freedom(moving, conserves_momentum=False)
+    loop.set_temperature_cap(temperature_K)
+    return loop.run("NVT", steps, sample_every, trajectory, trajectory_every, progress)
+
+
+def evaluate(atoms: Atoms, calculator: Any = None) -> tuple[float, NDArray[np.float64]]:
+    """Return energy (eV) and forces (eV/Å) of a structure, finite or not.
+
+    Raises
+    ------
+    SimulationError
+        If the calculator fails, in one line instead of its traceback.
+    """
+    asked = _prepare(atoms, calculator)
+    with calculator_errors("the first evaluation"):
+        return float(asked.get_potential_energy()), asked.get_forces()
+
+
+def relax(
+    atoms: Atoms, calculator: Any = None, *, fmax_eV_per_A: float = 0.02, steps: int = 300
+) -> Atoms:
+    """Return a copy of ``atoms`` at a minimum of the energy (L-BFGS, cell fixed).
+
+    Stops after ``steps`` steps in any case: a start for MD need not be converged.
+
+    Raises
+    ------
+    SimulationError
+        If energy or forces stop being finite, or the calculator fails.
+    """
+    from ase.optimize import LBFGS
+
+    relaxed = _prepare(atoms, calculator)
+    with calculator_errors("relaxing"):
+        for _ in LBFGS(relaxed, logfile=None).irun(fmax=fmax_eV_per_A, steps=steps):
+            if not np.isfinite(relaxed.get_forces()).all():
+                raise SimulationError(
+                    "relaxing stopped: the forces are not finite; check the start structure"
+                )
+    relaxed.calc = None
+    return relaxed
+
+
+def _prepare(atoms: Atoms, calculator: Any) -> Atoms:
+    """Return a copy of the structure that carries the calculator."""
+    calculator = calculator if calculator is not None else atoms.calc
+    if calculator is None:
+        raise ConfigError("there is no calculator: pass one, or set atoms.calc")
+    if len(atoms) == 0:
+        raise StructureError("the structure has no atoms")
+    if not np.isfinite(atoms.positions).all():
+        raise StructureError("the structure has positions that are not finite")
+    if not (atoms.get_masses() > 0.0).all():
+        raise StructureError("the structure has atoms without mass: MD cannot move them")
+    moving = atoms.copy()
+    moving.calc = calculator
+    return moving
+
+
+def _check_options(
+    steps: int,
+    timestep_fs: float,
+    temperature_K: float | None,
+    sample_every: int,
+    trajectory_every: int,
+) -> None:
+    if steps < 0:
+        raise ConfigError(f"steps must not be negative, got {steps}")
+    if not (timestep_fs > 0.0 and math.isfinite(timestep_fs)):
+        raise ConfigError(f"timestep_fs must be positive, got {timestep_fs}")
+    if temperature_K is not None and not (temperature_K >= 0.0 and math.isfinite(temperature_K)):
+        raise ConfigError(f"temperature_K must not be negative, got {temperature_K}")
+    if sample_every < 1 or trajectory_every < 1:
+        raise ConfigError("sample_every and trajectory_every must be at least 1")

@@ -1,0 +1,135 @@
+"""Raw data of runs on disk: one npz per run, one JSON of how they were made; written whole."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlff_md.errors import ConfigError, DataError
+from mlff_md.files import write_atomically
+from mlff_md.md import MdRun
+
+_SERIES = (
+    "time_fs",
+    "potential_energy_eV",
+    "kinetic_energy_eV",
+    "momentum_u_A_per_fs",
+    "angular_momentum_u_A2_per_fs",
+    "force_power_eV_per_fs2",
+)
+_SCALARS = ("degrees_of_freedom", "timestep_fs", "sample_every")
+
+
+def write_run(path: Path, run: MdRun) -> None:
+    """Write the series and the last structure of a run.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be written.
+    """
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {name: getattr(run, name) for name in (*_SERIES, *_SCALARS)}
+    np.savez_compressed(
+        content,
+        numbers=run.atoms.numbers,
+        masses_u=run.atoms.get_masses(),
+        positions_A=run.atoms.positions,
+        momenta_ase=run.atoms.get_momenta(),
+        cell_A=run.atoms.cell.array,
+        pbc=run.atoms.pbc,
+        **arrays,
+    )
+    write_atomically(path, content.getvalue())
+
+
+def read_run(path: Path) -> MdRun:
+    """Read what :func:`write_run` wrote.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged or foreign.
+    """
+    from ase import Atoms
+
+    try:
+        # Opened here: numpy leaves the file open when it is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+            series = {name: data[name] for name in _SERIES}
+            atoms = Atoms(
+                numbers=data["numbers"],
+                positions=data["positions_A"],
+                momenta=data["momenta_ase"],
+                masses=data["masses_u"],
+                cell=data["cell_A"],
+                pbc=data["pbc"],
+            )
+            lengths = {len(array) for array in series.values()}
+            if len(lengths) != 1:
+                raise DataError(f"{path.name} is damaged: its series have unlike lengths")
+            return MdRun(
+                **series,
+                degrees_of_freedom=int(data["degrees_of_freedom"]),
+                timestep_fs=float(data["timestep_fs"]),
+                sample_every=int(data["sample_every"]),
+                atoms=atoms,
+            )
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing; run the protocol again") from error
+    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path.name} is not raw data of a run, or is damaged") from error
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write the JSON of how a set of runs was made."""
+    write_atomically(path, (json.dumps(record, indent=1, default=str) + "\n").encode())
+
+
+def read_record(path: Path, kind: str) -> dict[str, Any]:
+    """Read the JSON of :func:`write_record` and check that it is of this ``kind``.
+
+    Raises
+    ------
+    DataError
+        If it is missing, damaged, or of another protocol.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path.parent} holds no raw data ({path.name} is missing)") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read or is damaged") from error
+    if not isinstance(record, dict) or record.get("kind") != kind:
+        raise DataError(f"{path} is not the record of a {kind} run")
+    return record
+
+
+def claim_folder(raw: Path, *, overwrite: bool) -> None:
+    """Make the raw folder; refuse one in use unless told to replace its runs.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a run, or cannot be made.
+    """
+    if (raw / "run.json").exists():
+        if not overwrite:
+            raise ConfigError(
+                f"{raw} already holds a run; choose another folder, or say that it may be "
+                "overwritten"
+            )
+        # The record goes first: what is left if we die here is no run at all.
+        (raw / "run.json").unlink()
+        for old in raw.glob("replica-*.npz"):
+            old.unlink()
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the folder {raw}: {error.strerror}") from error

@@ -1,0 +1,111 @@
+"""The shipped students: accuracy as their cards say, exact gradients, no hole at short distance."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from mlff_md import StudentForceFieldCalculator, load_student, read_structure, relax, validate_nve
+from mlff_md.distill.accuracy import measure
+from mlff_md.distill.dataset import Dataset
+from mlff_md.engines import ENGINES, make_engine
+from mlff_md.student import zoo
+
+ROOT = Path(__file__).parents[2]
+STRUCTURES = ROOT / "inputs" / "structures"
+MINIMUM_R2 = {"gfn2-tiny-v1": 0.985}
+
+students = pytest.mark.parametrize("name", zoo.shipped())
+
+
+def test_students_are_shipped() -> None:
+    assert set(MINIMUM_R2) <= set(zoo.shipped())
+
+
+@pytest.mark.slow
+@students
+def test_accuracy_on_held_out_molecules(name: str) -> None:
+    student = load_student(name)
+    dataset = Dataset.load(ROOT / "tests" / "data" / "gfn2-test.npz")
+    errors = measure(make_engine(student), dataset)
+    claimed = student.manifest.accuracy["test"]["all"]
+    assert errors.num_frames == claimed["num_frames"] == len(dataset)
+    assert errors.r2 == pytest.approx(claimed["r2"], abs=1e-5)
+    assert errors.mae_eV_per_A == pytest.approx(claimed["mae_eV_per_A"], rel=1e-3)
+    assert errors.angle_deg == pytest.approx(claimed["angle_deg"], rel=1e-3)
+    assert errors.r2 >= MINIMUM_R2[name]
+
+
+@students
+def test_forces_are_the_gradient(name: str) -> None:
+    """Central differences with a scan of the step, as PROTOCOLS of the package ask: 1e-6 in fp64."""
+    atoms = read_structure(STRUCTURES / "aspirin.xyz")
+    atoms.rattle(0.05, seed=0)
+    atoms.calc = StudentForceFieldCalculator(name, dtype="float64")
+    direction = np.random.default_rng(0).normal(size=atoms.positions.shape)
+    exact = -np.sum(atoms.get_forces() * direction)
+    start = atoms.positions.copy()
+    errors = []
+    for step in (1e-2, 1e-3, 1e-4, 1e-5):
+        energies = []
+        for sign in (1.0, -1.0):
+            atoms.positions = start + sign * step * direction
+            energies.append(atoms.get_potential_energy())
+        errors.append(abs((energies[0] - energies[1]) / (2 * step) / exact - 1.0))
+    assert min(errors) < 1e-6
+    # Second order: the error falls by a hundred for a step ten times smaller.
+    assert 30 < errors[0] / errors[1] < 300
+
+
+@students
+def test_engines_agree_on_real_molecules(name: str) -> None:
+    student = load_student(name)
+    for path in ("aspirin.xyz", "caffeine.xyz", "sulfadiazine.xyz"):
+        atoms = read_structure(STRUCTURES / path)
+        atoms.rattle(0.05, seed=0)
+        reference = StudentForceFieldCalculator(student, engine="torch", dtype="float64")
+        expected = reference.get_property("forces", atoms)
+        for engine in ENGINES:
+            calculator = StudentForceFieldCalculator(student, engine=engine)
+            assert np.abs(calculator.get_property("forces", atoms) - expected).max() <= 1e-5
+
+
+@students
+def test_no_hole_at_short_distance(name: str) -> None:
+    """Every pair of elements: from 0.4 Å outwards the energy falls until its first minimum."""
+    student = load_student(name)
+    calculator = StudentForceFieldCalculator(student)
+    distances = np.arange(0.4, 3.0, 0.02)
+    for pair in itertools.combinations_with_replacement(student.elements, 2):
+        structures = [Atoms(pair, [[0, 0, 0], [0, 0, d]]) for d in distances]
+        energies = np.array([result.energy for result in calculator.evaluate(structures)])
+        first_minimum = int(np.argmax(np.diff(energies) > 0)) or len(distances) - 1
+        assert distances[first_minimum] > 0.55, (pair, distances[first_minimum])
+        assert energies[0] - energies[first_minimum] > 3.0, pair
+
+
+@students
+def test_relaxed_geometry_is_the_teachers(name: str) -> None:
+    """The shipped structures are GFN2-xTB minima: the student's are close by."""
+    calculator = StudentForceFieldCalculator(name)
+    for path in ("ethanol.xyz", "benzene.xyz", "aspirin.xyz"):
+        atoms = read_structure(STRUCTURES / path)
+        moved = relax(atoms, calculator).get_all_distances() - atoms.get_all_distances()
+        bonds = (atoms.get_all_distances() < 1.6) & ~np.eye(len(atoms), dtype=bool)
+        assert np.abs(moved[bonds]).max() < 0.03
+
+
+@pytest.mark.slow
+@students
+@pytest.mark.parametrize("molecule", ["aspirin", "sulfadiazine"])
+def test_passes_the_nve_protocol(name: str, molecule: str) -> None:
+    atoms = read_structure(STRUCTURES / f"{molecule}.xyz")
+    report = validate_nve(atoms, StudentForceFieldCalculator(name), replicas=3, steps=2000)
+    verdicts = {check.id: check.verdict for check in report.checks}
+    assert verdicts["drift"] == "pass", report.checks
+    assert verdicts["drift_per_100_steps"] == "pass"
+    assert verdicts["stability"] == "pass"
