@@ -17,7 +17,8 @@ PACKAGE = Path(mlff_md.__file__).parent
 BASE = {"_version", "errors", "units", "files"}
 GRAPH = {*BASE, "structures", "neighbors", "pairs", "graph"}
 ENGINES = {*GRAPH, "student", "engines"}
-RUN = {*ENGINES, "calculator", "teachers", "statistics", "velocities", "progress", "md"}
+LOOP = {*BASE, "progress", "trajectory", "velocities", "md_loop"}
+RUN = {*ENGINES, *LOOP, "calculator", "teachers", "statistics", "md"}
 ALLOWED = {
     "_version": set(),
     "errors": set(),
@@ -34,7 +35,9 @@ ALLOWED = {
     "statistics": BASE,
     "progress": BASE,
     "velocities": BASE,
-    "md": RUN,
+    "trajectory": BASE,
+    "md_loop": LOOP,
+    "md": {*LOOP, "md"},
     "protocols": {*RUN, "protocols"},
     "report": {*BASE, "protocols", "report"},
     "distill": {*ENGINES, "teachers", "progress", "distill"},

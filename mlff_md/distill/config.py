@@ -76,7 +76,7 @@ class OptimizerConfig:
 
     steps: int = 20_000
     atoms_per_batch: int = 256
-    buckets: tuple[int, ...] = (10, 16, 21, 26, 32, 44)
+    buckets: tuple[int, ...] = (10, 16, 21, 26, 32, 46)
     learning_rate: float = 4e-3
     warmup_steps: int = 300
     weight_decay: float = 1e-6
