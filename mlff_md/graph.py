@@ -154,11 +154,9 @@ def species_index(numbers: NDArray[np.integer], elements: Sequence[str]) -> NDAr
     StructureError
         If the student does not know an element; the message names it and what the student knows.
     """
-    lookup = _element_lookup(tuple(elements))
-    numbers = np.asarray(numbers)
-    inside = (numbers >= 0) & (numbers < len(lookup))
-    species = np.where(inside, lookup[np.where(inside, numbers, 0)], -1).astype(np.int32)
-    if (species < 0).any():
+    # Out of range in either direction ends on X or the last element, which no student knows.
+    species = _element_lookup(tuple(elements)).take(numbers, mode="clip")
+    if len(species) and species.min() < 0:
         unknown = [chemical_symbol(int(number)) for number in np.unique(numbers[species < 0])]
         raise StructureError(
             f"the student does not know {', '.join(unknown)}; it knows {' '.join(elements)}"

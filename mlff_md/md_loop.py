@@ -238,7 +238,8 @@ class _Record:
             temperature = 2.0 * kinetic / (loop.degrees_of_freedom * BOLTZMANN_EV_PER_K)
             if not temperature <= loop.temperature_cap_K:
                 raise _Stop(
-                    f"the temperature is {temperature:.3g} K, more than ten times "
+                    f"the temperature is {temperature:.3g} K, more than "
+                    f"{loop.temperature_cap_K / loop.reference_K:.3g} times "
                     f"{loop.reference_K:.4g} K"
                 )
 

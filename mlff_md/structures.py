@@ -6,6 +6,9 @@ and the like) are refused before ASE sees them.
 
 from __future__ import annotations
 
+import difflib
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +26,65 @@ The shortest bond of all, H2, is 0.74 Å, and no trajectory comes near a tenth o
 the bare Coulomb repulsion of two protons is already 290 eV.
 """
 
-_FLAT_CELL = 1e-6
-"""Relative volume (volume over the product of the edge lengths) below which a cell is flat."""
+_REFUSED_SUFFIXES = frozenset(
+    {".pckl", ".pckle", ".pickle", ".pkl", ".py", ".pyc", ".npy", ".npz", ".pt", ".pth", ".joblib"}
+)
+_REFUSED_FORMATS = frozenset({"bundletrajectory", "gpw", "mysql", "postgresql", "py"})
+_OLD_TRAJECTORY = b"PickleTrajectory"
+_PICKLE_PROTOCOLS = range(2, 6)
+
+_SEARCH_A = 2.0
+"""How far :func:`check_structure` looks; vesin is slow for radii far below a bond length."""
+
+
+def read_structure(path: str | Path, index: int = -1) -> Atoms:
+    """Read one structure from any file that ASE can read, and check it.
+
+    Parameters
+    ----------
+    path
+        A structure or trajectory file; compressed ones (.gz, .bz2, .xz) too.
+    index
+        Which frame of a trajectory; the last one unless told otherwise.
+
+    Raises
+    ------
+    StructureError
+        One line, if there is no such file (with the nearest names in its folder) or frame, if
+        the file is damaged, of an unknown format or of one whose reader could run code, or if
+        the structure fails :func:`check_structure`.
+    """
+    path = Path(path)
+    try:
+        exists = path.exists()
+    except (OSError, ValueError) as error:
+        raise StructureError(f"{path} cannot be read: {error}") from error
+    if not exists:
+        raise StructureError(f"there is no structure file {path}{_near_names(path)}")
+    if not path.is_file():
+        raise StructureError(f"{path} is not a file; give the path of a structure file")
+    file_format = _safe_format(path)
+
+    from ase import Atoms
+    from ase.io import read
+
+    try:
+        # Path as it is: "@" in a name is not an index, and nothing is expanded.
+        atoms = read(path.resolve(), index=index, format=file_format, do_not_split_by_at_sign=True)
+    except (IndexError, StopIteration) as error:
+        raise StructureError(f"{path} has no frame {index}, or is cut short") from error
+    except Exception as error:
+        # The readers of ASE's eighty formats raise whatever their parsing runs into.
+        raise StructureError(
+            f"{path} is damaged or not a {file_format} file ({_first_line(error)})"
+        ) from error
+    if not isinstance(atoms, Atoms):
+        raise StructureError(f"{path} holds no structure ({file_format} format)")
+    try:
+        check_structure(atoms)
+    except StructureError as error:
+        raise StructureError(f"{path}: {error}") from error
+    return atoms
 
 
 def check_structure(atoms: Atoms) -> None:
@@ -39,7 +99,7 @@ def check_structure(atoms: Atoms) -> None:
     from mlff_md.neighbors import NeighborList
 
     check_geometry(atoms.positions, atoms.cell.array, atoms.pbc)
-    edges, vectors = NeighborList(MIN_DISTANCE_A, skin_A=0.0).update(
+    edges, vectors = NeighborList(_SEARCH_A, skin_A=0.0).update(
         atoms.positions, atoms.cell.array, atoms.pbc
     )
     check_distances(atoms.numbers, edges, vectors)
@@ -97,37 +157,90 @@ def check_distances(
     if distance >= MIN_DISTANCE_A:
         return
     i, j = (int(index) for index in edges[:, shortest])
-    first = f"{i} ({chemical_symbol(int(numbers[i]))})"
-    if i == j:
-        raise StructureError(
-            f"atom {first} and its own periodic image are {distance:.3f} Å apart; "
-            "the cell is too small"
-        )
     raise StructureError(
-        f"atoms {first} and {j} ({chemical_symbol(int(numbers[j]))}) are {distance:.3f} Å apart; "
+        f"atoms {i} ({chemical_symbol(int(numbers[i]))}) and {j} "
+        f"({chemical_symbol(int(numbers[j]))}) are {distance:.3f} Å apart; "
         "remove the duplicate or mend the structure"
     )
 
 
+def _safe_format(path: Path) -> str:
+    """Return ASE's name of the file's format, refusing what could run code on reading."""
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats, open_with_compression
+
+    refusal = (
+        f"{path} is not opened: reading a file of this kind could run code from it; "
+        "convert it to .extxyz where it comes from"
+    )
+    if any(suffix.lower() in _REFUSED_SUFFIXES for suffix in path.suffixes):
+        raise StructureError(refusal)
+    try:
+        with open_with_compression(str(path), "rb") as file:
+            head = file.read(64)
+        if not head:
+            raise StructureError(f"{path} is empty")
+        if head.startswith(_OLD_TRAJECTORY) or (head[0] == 0x80 and head[1] in _PICKLE_PROTOCOLS):
+            raise StructureError(refusal)
+        name = str(filetype(str(path.resolve())))
+    except UnknownFileTypeError as error:
+        raise StructureError(f"{path} is in no format that ASE knows") from error
+    except StructureError:
+        raise
+    except Exception as error:
+        raise StructureError(f"{path} cannot be read ({_first_line(error)})") from error
+    known = ioformats.get(name)
+    if known is None or not known.can_read:
+        raise StructureError(f"{path} is in no format that ASE can read ({name})")
+    # Formats of other packages are not ASE's: nobody has looked at what their readers do.
+    if name in _REFUSED_FORMATS or not known.module_name.startswith("ase.io."):
+        raise StructureError(refusal)
+    return name
+
+
+def _near_names(path: Path) -> str:
+    try:
+        names = sorted(entry.name for entry in path.parent.iterdir() if entry.is_file())
+    except OSError:
+        return f"; the folder {path.parent} cannot be read either"
+    near = difflib.get_close_matches(path.name, names, n=3)
+    near = near or difflib.get_close_matches(path.stem, {Path(name).stem for name in names}, n=3)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
 def _check_cell(cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> None:
+    """Check that the periodic cell is nowhere thinner than two atoms may be apart.
+
+    No lattice vector is shorter than the least height of the cell, so this covers atoms that lie
+    on their own images, and bounds the number of images that any cutoff reaches.
+    """
     periodic = [row for row, wraps in zip(cell.tolist(), pbc, strict=True) if wraps]
-    lengths = [sum(x * x for x in row) ** 0.5 for row in periodic]
-    if min(lengths) > 0.0:
-        if len(periodic) == 1:
-            return
-        # Scaling the rows first keeps long thin cells apart from flat ones.
-        a, b, *rest = (
-            [x / length for x in row] for row, length in zip(periodic, lengths, strict=True)
-        )
-        normal = cross(a, b)
-        c = rest[0] if rest else normal
-        if abs(sum(n * x for n, x in zip(normal, c, strict=True))) > _FLAT_CELL:
-            return
+    if len(periodic) == 1:
+        height = _length(periodic[0])
+    elif len(periodic) == 2:
+        longest = max(_length(row) for row in periodic)
+        height = _length(cross(*periodic)) / longest if longest else 0.0
+    else:
+        a, b, c = periodic
+        faces = [cross(b, c), cross(c, a), cross(a, b)]
+        volume = abs(sum(x * y for x, y in zip(a, faces[0], strict=True)))
+        largest = max(_length(face) for face in faces)
+        height = volume / largest if largest else 0.0
+    if height >= MIN_DISTANCE_A:
+        return
     axes = "".join(axis for axis, wraps in zip("abc", pbc, strict=True) if wraps)
     raise StructureError(
         f"the structure is periodic along {axes} but its cell {cell.tolist()} has no volume there; "
         "set a cell, or pbc=False for a molecule"
     )
+
+
+def _length(vector: list[float]) -> float:
+    return math.hypot(*vector)
 
 
 def cross(a: list[float], b: list[float]) -> list[float]:

@@ -33,14 +33,14 @@ def random_student(tmp_path_factory: pytest.TempPathFactory) -> Student:
     return save_student(path, manifest, weights)
 
 
-@pytest.fixture()
+@pytest.fixture
 def ethanol() -> Atoms:
     atoms = molecule("CH3CH2OH")
     atoms.rattle(0.05, seed=1)
     return atoms
 
 
-@pytest.fixture()
+@pytest.fixture
 def crystal() -> Atoms:
     """A triclinic cell smaller than twice the cutoff, with three elements."""
     atoms = bulk("C", "diamond", a=4.0) * (2, 2, 1)

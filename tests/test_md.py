@@ -235,7 +235,7 @@ def fail(error: Exception):  # type: ignore[no-untyped-def]
         (fill_forces(np.nan), "the forces are not finite"),
         (fill_forces(np.inf), "the forces are not finite"),
         (set_energy(np.nan), "the energy is not finite"),
-        (fill_forces(20.0), "more than ten times 300 K"),
+        (fill_forces(20.0), "more than 10 times 300 K"),
         (fail(RuntimeError("SCF not converged\nlong log")), "the calculator failed (SCF not conv"),
     ],
 )

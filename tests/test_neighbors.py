@@ -128,6 +128,15 @@ def test_one_list_follows_any_trajectory(seed):
     assert fresh.n_builds == 25
 
 
+@pytest.mark.parametrize("n_atoms", [99, 100, 101, 150])
+def test_small_and_large_molecules(n_atoms):
+    # Different roads to the same list.
+    positions = np.random.default_rng(0).random((n_atoms, 3)) * 12.0
+    cell, pbc = np.zeros((3, 3)), np.zeros(3, dtype=bool)
+    edges, vectors = NeighborList(CUTOFF_A).update(positions, cell, pbc)
+    assert_same_list(edges, vectors, positions, cell, pbc)
+
+
 @given(seed=SEED)
 @settings(max_examples=25, deadline=None)
 def test_criterion_is_safe_at_its_edge(seed):
@@ -185,6 +194,20 @@ def test_an_atom_that_flew_off_is_only_far(pbc):
     np.testing.assert_array_equal(np.abs(vectors).sum(axis=1), [1, 1, 2, 2])
 
 
+@pytest.mark.parametrize("pbc", [(False, False, False), (True, True, True), (True, False, True)])
+@pytest.mark.parametrize("lengths_A", [(2e4, 2e4, 2e4), (1e4, 20.0, 1e4), (50.0, 1e6, 1e3)])
+def test_a_thin_gas_in_a_huge_box(pbc, lengths_A):
+    rng = np.random.default_rng(0)
+    positions = rng.random((2000, 3)) * lengths_A
+    positions[::2] = positions[1::2] + rng.normal(0.0, 1.0, (1000, 3))
+    edges, vectors = NeighborList(CUTOFF_A).update(positions, np.diag(lengths_A), pbc)
+    assert (np.linalg.norm(vectors, axis=1) < CUTOFF_A).all()
+    twins = edges[0] // 2 == edges[1] // 2
+    bound = np.linalg.norm(positions[::2] - positions[1::2], axis=1) < CUTOFF_A
+    assert twins.sum() == 2 * bound.sum()
+    assert (~twins).sum() < 30
+
+
 def test_lone_atoms_and_tiny_cells():
     nobody = NeighborList(CUTOFF_A).update(np.zeros((1, 3)), np.zeros((3, 3)), [False] * 3)
     assert nobody[0].shape == (2, 0)
@@ -208,6 +231,8 @@ def test_broken_positions_and_cells_are_named(bad):
         kept.update(positions, np.where(cell == 0.0, 0.0, bad), pbc)
     with pytest.raises(StructureError, match="no volume"):
         kept.update(positions, np.diag([8.0, 8.0, 0.0]), pbc)
+    with pytest.raises(StructureError, match="blown up"):
+        kept.update(positions * 1e12, cell, pbc)
     with pytest.raises(StructureError, match="no atoms"):
         kept.update(np.zeros((0, 3)), cell, pbc)
     assert_same_list(*kept.update(positions, cell, pbc), positions, cell, pbc)

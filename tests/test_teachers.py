@@ -17,8 +17,8 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
 from mlff_md.errors import ConfigError, MissingDependencyError, StructureError
-from mlff_md.teacher_lammps import LammpsTeacher, box, load_lammps, parse_commands
 from mlff_md.teachers import TEACHERS, TeacherSpec, is_teacher, teacher, teacher_name
+from mlff_md.teachers.lammps import LammpsTeacher, box, load_lammps, parse_commands
 
 
 def evaluate(atoms, calculator):
