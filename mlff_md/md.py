@@ -103,12 +103,18 @@ def run_nvt(
 ) -> MdRun:
     """Run Langevin dynamics at constant temperature.
 
-    Parameters are those of :func:`run_nve`, and
-
+    Parameters
+    ----------
+    atoms, calculator, steps, timestep_fs, sample_every, trajectory, trajectory_every, progress
+        As in :func:`run_nve`.
+    temperature_K
+        Temperature of the bath and of the Maxwell-Boltzmann momenta, K.
     friction_per_ps
-        Friction coefficient, 1/ps.
+        Friction coefficient of the Langevin thermostat, 1/ps.
     keep_velocities
-        Start from the momenta of ``atoms``, not from Maxwell-Boltzmann ones.
+        Start from the momenta of the structure, not from Maxwell-Boltzmann ones.
+    seed
+        Seed of the momenta and of the thermostat.
 
     Raises
     ------

@@ -97,7 +97,10 @@ def chosen(arguments: argparse.Namespace, function: Callable[..., Any]) -> Mappi
 
 
 def parameter_texts(function: Callable[..., Any]) -> Mapping[str, str]:
-    """Return the description of each parameter in a numpydoc docstring, on one line each."""
+    """Return the description of each parameter in a numpydoc docstring, on one line each.
+
+    Parameters that are only said to be "as in" another function are left out.
+    """
     text = inspect.getdoc(function) or ""
     section = re.search(r"^Parameters\n-+\n(.*?)(?=^\w[^\n]*\n-{3,}\n|\Z)", text, re.S | re.M)
     texts: dict[str, str] = {}
@@ -106,7 +109,7 @@ def parameter_texts(function: Callable[..., Any]) -> Mapping[str, str]:
         line = " ".join(description.split()).rstrip(".")
         line = line.replace("``", "")
         for name in names.split(","):
-            if line:
+            if line and not line.startswith("As in "):
                 texts[name.strip()] = line[0].lower() + line[1:]
     return texts
 

@@ -22,6 +22,9 @@ from mlff_md.errors import DataError
 ENUMERATED = 7200
 """Enumerated molecules in the training set."""
 
+LABEL_TEACHER = "gfn2-xtb?accuracy=1.0"
+"""The labels were made with tblite's default convergence: forces within 5e-4 eV/Å of converged ones."""
+
 HAND_REPEATS = 2
 """How often each hand-made molecule is sampled."""
 
@@ -35,7 +38,7 @@ def training_set_molecules(seed: int = 0) -> tuple[Molecule, ...]:
 def label_training_set(
     out: str | Path,
     *,
-    teacher: Teacher = "gfn2-xtb",
+    teacher: Teacher = LABEL_TEACHER,
     seed: int = 0,
     workers: int = 1,
     progress: Callable[[LabelProgress], None] | None = None,
@@ -61,7 +64,7 @@ def label_test_set(
     molecules: Sequence[Molecule],
     out: str | Path,
     *,
-    teacher: Teacher = "gfn2-xtb",
+    teacher: Teacher = LABEL_TEACHER,
     seed: int = 0,
     temperatures_K: Sequence[float] = (300.0, 600.0, 1000.0),
     frames: int = 8,

@@ -121,8 +121,10 @@ def run(
         Folder; ``raw`` is made in it.
     replicas
         Number of replicas; five or more give a useful interval.
-    steps, timestep_fs
-        Length of each NVE run. 4000 steps of 0.5 fs resolve a drift of 0.001 meV/atom/ps.
+    steps
+        Steps of each NVE run. 4000 of 0.5 fs resolve a drift of 0.001 meV/atom/ps.
+    timestep_fs
+        Time step, fs.
     temperature_K
         Temperature of the start, K.
     equilibration_fs
