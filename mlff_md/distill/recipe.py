@@ -23,7 +23,7 @@ ENUMERATED = 7200
 """Enumerated molecules in the training set."""
 
 LABEL_TEACHER = "gfn2-xtb?accuracy=1.0"
-"""The labels were made with tblite's default convergence: forces within 5e-4 eV/Å of converged ones."""
+"""The labels were made with tblite's default convergence: within 5e-4 eV/Å of converged forces."""
 
 HAND_REPEATS = 2
 """How often each hand-made molecule is sampled."""

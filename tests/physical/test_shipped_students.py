@@ -42,7 +42,7 @@ def test_accuracy_on_held_out_molecules(name: str) -> None:
 
 @students
 def test_forces_are_the_gradient(name: str) -> None:
-    """Central differences with a scan of the step, as PROTOCOLS of the package ask: 1e-6 in fp64."""
+    """Central differences over a scan of the step: 1e-6 relative at the best one in float64."""
     atoms = read_structure(STRUCTURES / "aspirin.xyz")
     atoms.rattle(0.05, seed=0)
     atoms.calc = StudentForceFieldCalculator(name, dtype="float64")
