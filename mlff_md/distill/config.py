@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlff_md.errors import ConfigError
-from mlff_md.student import ORGANIC_ELEMENTS
+from mlff_md.student import ORGANIC_ELEMENTS, Architecture
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,12 @@ class StudentConfig:
     elements: tuple[str, ...] = ORGANIC_ELEMENTS
     neighbor_norm: float = 12.0
     license: str = "MIT"
+
+    @property
+    def architecture(self) -> Architecture:
+        """Sizes of the network."""
+        names = {item.name for item in dataclasses.fields(Architecture)}
+        return Architecture(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)

@@ -62,11 +62,9 @@ def distill(config: DistillConfig | str | Path, out: str | Path, log: Log | None
         sort_keys=True,
     )
     torch.manual_seed(config.training.seed)
-    network = _new_network(config)
+    network = StudentForceField.from_architecture(config.student.architecture)
     model = DenseMolecules(network)
     buckets, targets = make_buckets(train, model, config.training.buckets)
-    network = _with_targets(network, targets)
-    model = DenseMolecules(network)
     run = Optimization(model, buckets, targets, config.training)
     state = load_checkpoint(out, fingerprint)
     if state is not None:
@@ -107,37 +105,6 @@ def _load(paths: Sequence[str]) -> Dataset:
 def _largest_force(dataset: Dataset) -> np.ndarray:
     starts = np.concatenate([[0], np.cumsum(dataset.counts)[:-1]]).astype(np.int64)
     return np.maximum.reduceat(np.linalg.norm(dataset.forces, axis=1), starts)
-
-
-def _new_network(config: DistillConfig) -> StudentForceField:
-    student = config.student
-    return StudentForceField(
-        student.hidden_dim,
-        student.num_interactions,
-        student.num_rbf,
-        student.cutoff_A,
-        mlp_dim=student.mlp_dim,
-        elements=student.elements,
-        neighbor_norm=student.neighbor_norm,
-    )
-
-
-def _with_targets(network: StudentForceField, targets: Targets) -> StudentForceField:
-    shape = network.architecture
-    fitted = StudentForceField(
-        shape.hidden_dim,
-        shape.num_interactions,
-        shape.num_rbf,
-        shape.cutoff_A,
-        mlp_dim=shape.mlp_dim,
-        elements=shape.elements,
-        neighbor_norm=shape.neighbor_norm,
-        energy_scale_eV=targets.scale_eV,
-        atomic_energies_eV=list(targets.atomic_energies_eV),
-        prior_radii_A=network.prior_radii_A,
-    )
-    fitted.load_state_dict(network.state_dict())
-    return fitted
 
 
 def _append(path: Path, record: Mapping[str, Any]) -> None:

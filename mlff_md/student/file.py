@@ -67,18 +67,11 @@ class Student:
 
         from mlff_md.student.network import StudentForceField
 
-        shape = self.manifest.architecture
         # Weights are overwritten below: their initial values must not draw from the user's
         # random state.
         with torch.random.fork_rng(devices=[]):
-            network = StudentForceField(
-                shape.hidden_dim,
-                shape.num_interactions,
-                shape.num_rbf,
-                shape.cutoff_A,
-                mlp_dim=shape.mlp_dim,
-                elements=shape.elements,
-                neighbor_norm=shape.neighbor_norm,
+            network = StudentForceField.from_architecture(
+                self.manifest.architecture,
                 energy_scale_eV=self.manifest.energy_scale_eV,
                 atomic_energies_eV=self.manifest.atomic_energies_eV,
                 prior_radii_A=self.manifest.prior_radii_A,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -195,6 +195,21 @@ class StudentForceField(nn.Module):
         self._atomic_energies = torch.as_tensor(np.array(shifts), dtype=torch.float64)
         self._frequencies = torch.arange(1, num_rbf + 1, dtype=torch.float64) * math.pi / cutoff_A
         self.prior_tables = torch.as_tensor(tables)
+
+    @classmethod
+    def from_architecture(cls, architecture: Architecture, **energies: Any) -> StudentForceField:
+        """Return a network of these sizes; ``energies`` are the last three parameters above."""
+        shape = architecture
+        return cls(
+            shape.hidden_dim,
+            shape.num_interactions,
+            shape.num_rbf,
+            shape.cutoff_A,
+            mlp_dim=shape.mlp_dim,
+            elements=shape.elements,
+            neighbor_norm=shape.neighbor_norm,
+            **energies,
+        )
 
     @property
     def num_parameters(self) -> int:
