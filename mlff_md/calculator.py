@@ -77,9 +77,20 @@ class StudentForceFieldCalculator(Calculator):
             raise ConfigError(f"skin_A must be 0..10 Å, got {skin_A}")
         self.student = student if isinstance(student, Student) else load_student(student)
         self.engine = make_engine(self.student, engine, device=device, dtype=dtype, threads=threads)
+        self._options = {
+            "device": device,
+            "engine": engine,
+            "dtype": dtype,
+            "skin_A": skin_A,
+            "threads": threads,
+        }
         self.n_evaluations = 0
         self._neighbor_list = NeighborList(self.student.cutoff_A, skin_A)
         self._state: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy as a new calculator with the same options: engines hold native code."""
+        return _rebuild, (self.student, self._options)
 
     def describe(self) -> Mapping[str, Any]:
         """Return what a report's provenance needs: student, file hash, engine, dtype, device."""
@@ -238,6 +249,10 @@ class StudentForceFieldCalculator(Calculator):
                 f"{', '.join(ignored)}: it sees a neutral closed-shell structure",
                 stacklevel=3,
             )
+
+
+def _rebuild(student: Student, options: Mapping[str, Any]) -> StudentForceFieldCalculator:
+    return StudentForceFieldCalculator(student, **options)
 
 
 def _arrays(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

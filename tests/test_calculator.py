@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -167,3 +170,10 @@ def test_ase_sees_a_calculator(calculator: StudentForceFieldCalculator, ethanol:
 def test_bad_skin(random_student: Student) -> None:
     with pytest.raises(ConfigError, match="skin_A"):
         StudentForceFieldCalculator(random_student, skin_A=-1.0)
+
+
+def test_pickles_and_copies(calculator: StudentForceFieldCalculator, ethanol: Atoms) -> None:
+    expected = calculator.get_property("forces", ethanol)
+    for other in (pickle.loads(pickle.dumps(calculator)), copy.deepcopy(calculator)):
+        assert other.n_evaluations == 0
+        assert np.array_equal(other.get_property("forces", ethanol), expected)
