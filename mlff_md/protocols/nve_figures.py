@@ -54,7 +54,7 @@ def quantities(data: NveData) -> tuple[Quantity, ...]:
     return tuple(made)
 
 
-_LITERAL = "the reference documents, read literally: total energy, its bounded swing included"
+_LITERAL = "the same criterion read literally: total energy, its bounded swing included"
 _QUANTITIES = {
     "drift_gromacs": ("Drift, as GROMACS prints it", "kJ/mol/ps/atom", "GROMACS: gmx energy"),
     "drift_kT": ("Drift in thermal energies", "kT/ns/atom", "common in papers on time steps"),

@@ -29,7 +29,10 @@ THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
         "drift": Threshold(0.05, "meV/atom/ps", f"class B: {_GROMACS}"),
         "drift_class_a": Threshold(0.001, "meV/atom/ps", f"class A: {_GROMACS_FLOOR}"),
         "drift_per_100_steps": Threshold(
-            0.1, "%", "the reference documents: at most 0.1 % in 100 steps, 1000 steps at 0.5 fs"
+            0.1,
+            "%",
+            "acceptance criterion for distilled students: at most 0.1 % in 100 steps, over 1000 "
+            "steps of 0.5 fs or more",
         ),
         "momentum": Threshold(1e-3, "1", _ROUNDING.format("float32")),
         "momentum_float64": Threshold(1e-8, "1", _ROUNDING.format("float64")),

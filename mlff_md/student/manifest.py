@@ -29,7 +29,7 @@ class Manifest:
     energy_scale_eV
         Factor of the network's output.
     atomic_energies_eV, prior_radii_A
-        Per element: energy added for each atom, covalent radius of the repulsive prior.
+        Per element: energy added for each atom, eV, and radius of the repulsive prior, Å.
     teacher
         Name, package and version of what made the labels.
     training

@@ -25,7 +25,7 @@ from mlff_md.student.prior import (
     ZBL_COEFFICIENTS,
     ZBL_EXPONENTS,
     atomic_numbers,
-    covalent_radii,
+    prior_radii,
     pair_tables,
 )
 
@@ -150,7 +150,7 @@ class StudentForceField(nn.Module):
     atomic_energies_eV
         Energy of each species that is added to the network's, in float64; zeros by default.
     prior_radii_A
-        Covalent radius of each species: the prior ends at the sum of two. ASE's by default.
+        Radius of each species, Å: the prior ends at the sum of two. 0.7 covalent radii by default.
 
     Examples
     --------
@@ -188,7 +188,7 @@ class StudentForceField(nn.Module):
                     nn.init.zeros_(module.bias)
 
         shifts = np.zeros(len(shape.elements)) if atomic_energies_eV is None else atomic_energies_eV
-        self.prior_radii_A = tuple(prior_radii_A or covalent_radii(shape.elements))
+        self.prior_radii_A = tuple(prior_radii_A or prior_radii(shape.elements))
         tables = pair_tables(atomic_numbers(shape.elements), self.prior_radii_A)
         self.energy_scale_eV = float(energy_scale_eV)
         # Not weights: kept out of state_dict, in double precision whatever the weights are in.

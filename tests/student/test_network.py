@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from mlff_md import read_structure
 from mlff_md.errors import StructureError, StudentFileError
+from mlff_md.graph import build_graph
 from mlff_md.student import ORGANIC_ELEMENTS, SIZES, Architecture
 from mlff_md.student.network import DensePairs, EdgeList, StudentForceField, envelope
-from mlff_md.student.prior import atomic_numbers, covalent_radii, pair_tables, zbl_energy
+from mlff_md.student.prior import atomic_numbers, prior_radii, pair_tables, zbl_energy
 
+STRUCTURES = Path(__file__).parents[2] / "inputs" / "structures"
 BUDGETS = {"original": 427_292, "tiny": 77_203, "ultra-tiny": 21_459}
 
 
@@ -60,7 +65,7 @@ def test_dense_and_edge_list_are_one_network() -> None:
 @pytest.mark.parametrize("pair", [("H", "H"), ("C", "O"), ("S", "Cl")])
 def test_prior_is_the_screened_nuclear_repulsion(pair: tuple[str, str]) -> None:
     network = StudentForceField(8, 1, 4)
-    numbers, radii = atomic_numbers(pair), covalent_radii(pair)
+    numbers, radii = atomic_numbers(pair), prior_radii(pair)
     strength, inverse_length, cutoff = pair_tables(numbers, radii)[:, 1]
     species = torch.tensor([ORGANIC_ELEMENTS.index(symbol) for symbol in pair])
     edges = EdgeList(torch.tensor([[0, 1], [1, 0]]), 2)
@@ -74,6 +79,25 @@ def test_prior_is_the_screened_nuclear_repulsion(pair: tuple[str, str]) -> None:
     assert all(np.diff(energies) <= 0.0)
     assert energies[0] > 10.0
     assert energies[-1] == 0.0
+
+
+@pytest.mark.parametrize("path", sorted(STRUCTURES.glob("*.xyz")), ids=lambda path: path.stem)
+def test_prior_leaves_bonds_alone(path: Path) -> None:
+    """A prior that reaches into the bonds roughens them, and the energy of a run then wanders."""
+    atoms = read_structure(path)
+    if not set(atoms.symbols) <= set(ORGANIC_ELEMENTS):
+        pytest.skip("not for this student")
+    network = StudentForceField(8, 1, 4)
+    # A tenth shorter than at rest: further than bonds swing at 1000 K.
+    atoms.set_cell(atoms.cell * 0.9)
+    atoms.positions *= 0.9
+    graph = build_graph(atoms, ORGANIC_ELEMENTS, 5.0)
+    energies = network.prior_energies(
+        torch.from_numpy(graph.species).long(),
+        torch.from_numpy(graph.vectors),
+        EdgeList(torch.from_numpy(graph.edges).long(), graph.n_atoms),
+    )
+    assert not energies.any()
 
 
 def test_initialisation_uses_torchs_seed() -> None:
