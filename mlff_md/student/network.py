@@ -25,8 +25,8 @@ from mlff_md.student.prior import (
     ZBL_COEFFICIENTS,
     ZBL_EXPONENTS,
     atomic_numbers,
-    prior_radii,
     pair_tables,
+    prior_radii,
 )
 
 NORM_EPSILON = 1e-4

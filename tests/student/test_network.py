@@ -13,7 +13,7 @@ from mlff_md.errors import StructureError, StudentFileError
 from mlff_md.graph import build_graph
 from mlff_md.student import ORGANIC_ELEMENTS, SIZES, Architecture
 from mlff_md.student.network import DensePairs, EdgeList, StudentForceField, envelope
-from mlff_md.student.prior import atomic_numbers, prior_radii, pair_tables, zbl_energy
+from mlff_md.student.prior import atomic_numbers, pair_tables, prior_radii, zbl_energy
 
 STRUCTURES = Path(__file__).parents[2] / "inputs" / "structures"
 BUDGETS = {"original": 427_292, "tiny": 77_203, "ultra-tiny": 21_459}
