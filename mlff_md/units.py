@@ -1,7 +1,7 @@
 """Units: everything inside the package is in eV, Å, fs, K and u (atomic mass units).
 
 Constants are CODATA 2014, the set that ASE uses by default, so that temperatures and
-velocities agree with ASE to the last digit (``tests/test_units.py`` holds the two together).
+velocities agree with ASE to the last digit (``tests/test_architecture.py`` holds the two together).
 """
 
 from __future__ import annotations

@@ -106,6 +106,7 @@ def test_evaluate_batches(
     [
         (lambda atoms: atoms.info.update(charge=1), "charge=1"),
         (lambda atoms: atoms.info.update(spin=3), "spin=3"),
+        (lambda atoms: atoms.info.update(charge=np.array([1.0, 0.0])), "charge="),
         (lambda atoms: atoms.set_initial_charges([0.5] * len(atoms)), "initial charges"),
         (lambda atoms: atoms.set_initial_magnetic_moments([1.0] * len(atoms)), "magnetic"),
     ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -64,9 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"mlff-md {name}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return COULD_NOT_RUN
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -78,8 +76,9 @@ def explain(error: Exception) -> str:
     """Return one line for a person: what is wrong and, as far as known, what to do."""
     if isinstance(error, MlffError):
         return " ".join(str(error).split())
-    if isinstance(error, MemoryError):
-        return "out of memory; use a smaller structure or batch"
+    # torch says so in a RuntimeError.
+    if isinstance(error, MemoryError) or re.search("can't allocate|out of memory", str(error)):
+        return "out of memory; use a smaller structure, batch or number of steps"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full ({error.filename or 'output'}); free some space and run again"
     if isinstance(error, OSError):
@@ -96,5 +95,7 @@ def _run(name: str, words: list[str]) -> int:
     module = importlib.import_module(f"mlff_md.cli.{name.replace('-', '_')}")
     parser = Parser(prog=f"mlff-md {name}", example=module.EXAMPLE, about=COMMANDS[name])
     module.configure(parser)
-    code: int = module.run(parser.parse_args(words))
+    arguments = parser.parse_args(words)
+    arguments.parser = parser
+    code: int = module.run(arguments)
     return code

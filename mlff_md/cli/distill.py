@@ -8,7 +8,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from mlff_md.cli.output import say
 from mlff_md.cli.parser import Parser
+from mlff_md.errors import ConfigError
 
 EXAMPLE = "mlff-md distill inputs/training/tiny.toml --out tiny-run"
 
@@ -27,6 +29,8 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and print where the student is."""
+    if arguments.threads < 1:
+        raise ConfigError(f"--threads must be at least 1, got {arguments.threads}")
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
     import torch
 
@@ -36,8 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     student = distill(arguments.config, arguments.out, log=_print)
     path = os.path.join(arguments.out, f"{student.name}.safetensors")
     accuracy = student.manifest.accuracy["validation"]["all"]
-    print(f"validation force R2 {accuracy['r2']:.5f}, MAE {accuracy['mae_eV_per_A']:.4f} eV/Å")
-    print(f"student: {path}")
+    say(f"validation force R2 {accuracy['r2']:.5f}, MAE {accuracy['mae_eV_per_A']:.4f} eV/Å")
+    say(f"student: {path}")
     return 0
 
 

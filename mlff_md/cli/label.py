@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlff_md.cli.parser import Parser, add_options, chosen
+from mlff_md.cli.output import say
+from mlff_md.cli.parser import Parser, add_options, chosen, refuse_unused
 
 if TYPE_CHECKING:
     from mlff_md.distill.labelling import LabelProgress
@@ -38,6 +39,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Label a split of the shipped students' molecules, and print where it is."""
+    from mlff_md.distill.labelling import failures
     from mlff_md.distill.molecules import hand_molecules
     from mlff_md.distill.recipe import label_test_set, label_training_set
     from mlff_md.errors import ConfigError
@@ -45,7 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.split == "train":
         options = chosen(arguments, label_training_set)
         label_training_set(arguments.out, progress=_print_progress, **options)
+        count = len(failures(arguments.out))
+        say(f"{count} frames could not be labelled; the reasons are in the shards")
     else:
+        refuse_unused(arguments, arguments.parser, ("workers",), "for held-out splits")
         if Path(arguments.out).exists():
             raise ConfigError(f"{arguments.out} exists; choose another --out")
         label_test_set(
@@ -55,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             progress=_print,
         )
-    print(f"labels: {arguments.out}")
+    say(f"labels: {arguments.out}")
     return 0
 
 

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from mlff_md.cli.model import add_model_options, make_calculator, short_name
-from mlff_md.cli.parser import Parser, add_options, chosen
+from mlff_md.cli.output import say
+from mlff_md.cli.parser import Parser, add_options, chosen, refuse_unused
 
 EXAMPLE = "mlff-md md inputs/structures/ethanol.xyz --ensemble nvt --steps 20000 --out ethanol.traj"
 
@@ -42,7 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(name)
     if out.exists() and not arguments.force:
         raise ConfigError(f"{out} exists; choose another --out or pass --force")
-    function = run_nve if arguments.ensemble == "nve" else run_nvt
+    function = run_nvt if arguments.ensemble == "nvt" else run_nve
+    if function is run_nve:
+        only_nvt = ("friction_per_ps", "keep_velocities")
+        refuse_unused(arguments, arguments.parser, only_nvt, "without --ensemble nvt")
     result = function(
         atoms,
         make_calculator(arguments),
@@ -51,8 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         **chosen(arguments, function),
     )
     temperature = result.temperature_K
-    print(f"{len(temperature)} samples, temperature {temperature.mean():.1f} K")
+    say(f"{len(temperature)} samples, temperature {temperature.mean():.1f} K")
     energy = result.total_energy_eV
-    print(f"total energy: first {energy[0]:.6f} eV, last {energy[-1]:.6f} eV")
-    print(f"trajectory: {out}")
+    say(f"total energy: first {energy[0]:.6f} eV, last {energy[-1]:.6f} eV")
+    say(f"trajectory: {out}")
     return 0

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from mlff_md.cli.parser import add_options, chosen
+from mlff_md.cli.parser import add_options, chosen, refuse_unused
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +38,10 @@ def make_calculator(arguments: argparse.Namespace) -> Any:
     from mlff_md.teachers import TEACHERS, is_teacher, teacher
 
     model = arguments.model
-    if not os.path.exists(model):
+    if not os.path.isfile(model):
         if is_teacher(model):
+            names = ("device", "engine", "dtype", "skin_A", "threads")
+            refuse_unused(arguments, arguments.parser, names, f"for the teacher {model}")
             return teacher(model)
         if model not in zoo.names() and not model.endswith(".safetensors"):
             raise ConfigError(_no_such_model(model, [*zoo.names(), *TEACHERS]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from mlff_md.cli.output import say
 from mlff_md.cli.parser import Parser
 
 EXAMPLE = "mlff-md models show tiny"
@@ -53,16 +54,16 @@ def _list(as_json: bool) -> int:
             }
         )
     if as_json:
-        print(json.dumps(rows, indent=2))
+        say(json.dumps(rows, indent=2))
         return 0
-    print(f"{'name':<12}{'parameters':>11}  {'force R2':>8}  {'MAE eV/Å':>8}  teacher    elements")
+    say(f"{'name':<12}{'parameters':>11}  {'force R2':>8}  {'MAE eV/Å':>8}  teacher    elements")
     for row in rows:
-        print(
+        say(
             f"{row['name']:<12}{row['parameters']:>11,}  {_number(row['force_r2'], 4):>8}  "
             f"{_number(row['force_mae_eV_per_A'], 3):>8}  {row['teacher'] or '':<9}  "
             f"{' '.join(row['elements'])}"
         )
-    print("'mlff-md models show NAME' prints the card of one")
+    say("'mlff-md models show NAME' prints the card of one")
     return 0
 
 
@@ -73,9 +74,9 @@ def _show(name: str, as_json: bool) -> int:
     student = load_student(name)
     if as_json:
         content = {"sha256": student.sha256, **json.loads(student.manifest.to_json())}
-        print(json.dumps(content, indent=2))
+        say(json.dumps(content, indent=2))
     else:
-        print(card(student))
+        say(card(student))
     return 0
 
 

@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn
 
+from mlff_md.errors import ConfigError
+
 COULD_NOT_RUN = 3
 
 
@@ -84,6 +86,21 @@ def add_options(
             metavar=_metavar(name, kind),
             help=text + shown,
         )
+
+
+def refuse_unused(
+    arguments: argparse.Namespace, parser: argparse.ArgumentParser, names: Collection[str], why: str
+) -> None:
+    """Refuse options that were set to something else than their default and would do nothing.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first of them.
+    """
+    for name in names:
+        if getattr(arguments, name) != parser.get_default(name):
+            raise ConfigError(f"--{name.replace('_', '-')} does nothing {why}; leave it out")
 
 
 def chosen(arguments: argparse.Namespace, function: Callable[..., Any]) -> Mapping[str, Any]:

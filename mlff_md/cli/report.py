@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from mlff_md.cli.output import say
 from mlff_md.cli.parser import Parser
 
 EXAMPLE = "mlff-md report nve-aspirin-tiny/report.json"
@@ -21,5 +22,5 @@ def run(arguments: argparse.Namespace) -> int:
     from mlff_md.report import render
 
     paths = render(arguments.report, arguments.out, overwrite=arguments.force)
-    print(f"report: {paths.html}")
+    say(f"report: {paths.html}")
     return 0

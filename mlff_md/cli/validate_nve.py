@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlff_md.cli.model import add_model_options, make_calculator, short_name
+from mlff_md.cli.output import say
 from mlff_md.cli.parser import Parser, add_options, chosen
 
 EXAMPLE = "mlff-md validate-nve inputs/structures/aspirin.xyz --model tiny --out aspirin-nve"
@@ -73,12 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
     report = replace(report, provenance=provenance)
     paths = write_report(report, out, overwrite=arguments.force)
     if arguments.json:
-        print(report.to_json(), end="")
+        say(report.to_json(), end="")
     else:
-        print(f"{report.title}: {report.verdict.upper()}")
+        say(f"{report.title}: {report.verdict.upper()}")
         for check in report.checks:
-            print(f"  {check.verdict:<12} {check.title}: {check.summary}")
-        print(f"report: {paths.html}")
+            say(f"  {check.verdict:<12} {check.title}: {check.summary}")
+        say(f"report: {paths.html}")
     return EXIT_CODES[report.verdict]
 
 

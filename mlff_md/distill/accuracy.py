@@ -26,10 +26,10 @@ class ForceErrors:
         Of the components.
     angle_deg
         Mean angle between the force vectors, over atoms with a reference force above
-        0.05 eV/Å (below, the direction of a force means nothing).
+        0.05 eV/Å (below, the direction of a force means nothing); ``None`` if there is none.
     energy_mae_meV_per_atom
         Mean absolute energy error, after removing each molecule's mean error over its frames;
-        nan without energies.
+        ``None`` without energies or without a molecule that has several frames.
     num_frames, num_atoms
         Size of the sample.
     """
@@ -38,8 +38,8 @@ class ForceErrors:
     mae_eV_per_A: float
     rmse_eV_per_A: float
     max_eV_per_A: float
-    angle_deg: float
-    energy_mae_meV_per_atom: float
+    angle_deg: float | None
+    energy_mae_meV_per_atom: float | None
     num_frames: int
     num_atoms: int
 
@@ -62,19 +62,22 @@ def force_errors(
         np.linalg.norm(predicted, axis=1) * size, 1e-300
     )
     angle = np.degrees(np.arccos(np.clip(cosine[visible], -1.0, 1.0)))
-    energy_mae = float("nan")
+    energy_mae = None
     if predicted_energies is not None and reference_energies is not None and molecules is not None:
         difference = np.asarray(predicted_energies - reference_energies, dtype=np.float64)
-        for name in np.unique(molecules):
-            same = molecules == name
-            difference[same] -= difference[same].mean()
-        energy_mae = 1e3 * float(np.mean(np.abs(difference) / counts))
+        names, owner, frames = np.unique(molecules, return_inverse=True, return_counts=True)
+        mean = np.bincount(owner, difference, len(names)) / frames
+        # A molecule's only frame says nothing about its relative energies.
+        several = frames[owner] > 1
+        if several.any():
+            error_per_atom = np.abs(difference - mean[owner]) / counts
+            energy_mae = 1e3 * float(error_per_atom[several].mean())
     return ForceErrors(
         r2=1.0 - float(np.sum(error**2) / np.sum((reference - reference.mean()) ** 2)),
         mae_eV_per_A=float(np.abs(error).mean()),
         rmse_eV_per_A=float(np.sqrt((error**2).mean())),
         max_eV_per_A=float(np.abs(error).max()),
-        angle_deg=float(angle.mean()) if len(angle) else float("nan"),
+        angle_deg=float(angle.mean()) if len(angle) else None,
         energy_mae_meV_per_atom=energy_mae,
         num_frames=len(counts),
         num_atoms=len(reference),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mlff_md.distill.dataset import Dataset
 from mlff_md.distill.dense import DenseMolecules
-from mlff_md.errors import ConfigError
+from mlff_md.errors import ConfigError, DataError
 from mlff_md.graph import species_index
 
 
@@ -94,8 +94,16 @@ def make_buckets(
     Raises
     ------
     ConfigError
-        If a frame has more atoms than the largest size.
+        If a frame has more atoms than the largest size, or is periodic.
+    DataError
+        If there are no frames.
     """
+    if len(dataset) == 0:
+        raise DataError("the training set is empty; is max_force_eV_per_A too small?")
+    if dataset.pbc is not None and dataset.pbc.any():
+        raise ConfigError(
+            "periodic frames cannot be trained on yet: training sees each frame as a molecule"
+        )
     counts = np.asarray(dataset.counts, dtype=np.int64)
     if counts.max() > max(sizes):
         raise ConfigError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,12 @@ class StudentConfig:
     elements: tuple[str, ...] = ORGANIC_ELEMENTS
     neighbor_norm: float = 12.0
     license: str = "MIT"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name):
+            raise ConfigError(
+                f"the student's name must be of letters, digits, '.', '_' and '-', got {self.name!r}"
+            )
 
     @property
     def architecture(self) -> Architecture:
@@ -77,7 +85,7 @@ class OptimizerConfig:
     ema_decay
         Of the averaged weights, which become the student.
     compile
-        Compile the step (needs a C++ compiler; falls back to eager without).
+        Compile the step, which needs a C++ compiler.
     """
 
     steps: int = 20_000
@@ -95,6 +103,18 @@ class OptimizerConfig:
     compile: bool = True
     checkpoint_every: int = 500
     validate_every: int = 2000
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "atoms_per_batch", "checkpoint_every", "validate_every"):
+            _require(getattr(self, name) >= 1, name, "at least 1", self)
+        for name in ("learning_rate", "clip_norm"):
+            _require(0.0 < getattr(self, name) < math.inf, name, "positive", self)
+        for name in ("warmup_steps", "seed", "weight_decay", "energy_weight", "late_energy_factor"):
+            _require(0.0 <= getattr(self, name) < math.inf, name, "zero or more", self)
+        _require(0.0 <= self.late_fraction <= 1.0, "late_fraction", "0 to 1", self)
+        _require(0.0 <= self.ema_decay < 1.0, "ema_decay", "0 or more and below 1", self)
+        ascending = all(a < b for a, b in zip((0, *self.buckets), self.buckets, strict=False))
+        _require(bool(self.buckets) and ascending, "buckets", "ascending numbers of atoms", self)
 
 
 @dataclass(frozen=True)
@@ -137,6 +157,11 @@ class DistillConfig:
             data=data,
             training=_build(OptimizerConfig, raw.get("training", {}), f"{path} [training]"),
         )
+
+
+def _require(holds: bool, name: str, what: str, settings: Any) -> None:
+    if not holds:
+        raise ConfigError(f"[training] {name} must be {what}, got {getattr(settings, name)}")
 
 
 def _build(kind: Any, raw: Any, where: str) -> Any:

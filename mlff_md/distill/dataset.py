@@ -7,6 +7,7 @@ import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,7 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.counts)
 
-    @property
+    @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """(F + 1,) index of the first atom of each frame, and of the end."""
         return np.concatenate([[0], np.cumsum(self.counts, dtype=np.int64)])

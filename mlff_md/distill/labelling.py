@@ -30,6 +30,7 @@ from mlff_md.distill.sampling import Item, SamplingSettings, dimer_items, scan_i
 from mlff_md.distill.shards import Failure, Job, Teacher, label_chunk, make_teacher
 from mlff_md.errors import ConfigError, DataError
 from mlff_md.files import write_atomically
+from mlff_md.teachers import DEFAULT_TEACHER
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def label(
     molecules: Iterable[Molecule],
     out: str | Path,
     *,
-    teacher: Teacher = "gfn2-xtb",
+    teacher: Teacher = DEFAULT_TEACHER,
     seed: int = 0,
     frames_per_molecule: int = 7,
     dimer_fraction: float = 0.05,

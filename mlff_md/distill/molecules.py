@@ -66,13 +66,16 @@ def read_molecules(path: str | Path) -> tuple[Molecule, ...]:
     Raises
     ------
     DataError
-        If the file is missing or a line is malformed, a name is repeated or a split unknown.
+        If the file is missing or a line is malformed, a name is repeated, a split unknown, or a
+        molecule not one that can be labelled (see :func:`check_molecules`).
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"molecule list {path} cannot be read: {error}") from error
-    return parse_molecules(text, source=str(path))
+    molecules = parse_molecules(text, source=str(path))
+    check_molecules(molecules)
+    return molecules
 
 
 def parse_molecules(text: str, *, source: str = "molecule list") -> tuple[Molecule, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mlff_md.distill.dataset import Dataset
 from mlff_md.distill.dense import DenseMolecules
 from mlff_md.distill.optimization import Optimization
 from mlff_md.engines import Engine, make_engine
+from mlff_md.files import write_atomically
 from mlff_md.student import Manifest, Student, save_student
 from mlff_md.student.network import StudentForceField
 from mlff_md.teachers import is_teacher, teacher_name
@@ -57,18 +59,18 @@ def distill(config: DistillConfig | str | Path, out: str | Path, log: Log | None
     train = train.select(_largest_force(train) <= config.data.max_force_eV_per_A)
     validation = _load(config.data.validation)
     test = _load(config.data.test) if config.data.test else None
-    fingerprint = json.dumps(
-        [dataclasses.asdict(config.student), dataclasses.asdict(config.training), train.sha256],
-        sort_keys=True,
-    )
-    torch.manual_seed(config.training.seed)
-    network = StudentForceField.from_architecture(config.student.architecture)
+    # The weights' start comes from the seed; the caller's random state stays as it is.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        network = StudentForceField.from_architecture(config.student.architecture)
+    fingerprint = _fingerprint(config, network, train)
     model = DenseMolecules(network)
     buckets, targets = make_buckets(train, model, config.training.buckets)
     run = Optimization(model, buckets, targets, config.training)
     state = load_checkpoint(out, fingerprint)
     if state is not None:
         run.restore(state)
+    _cut_log(out / "log.jsonl", run.step)
 
     while run.step < config.training.steps:
         record = run.advance()
@@ -105,6 +107,35 @@ def _load(paths: Sequence[str]) -> Dataset:
 def _largest_force(dataset: Dataset) -> np.ndarray:
     starts = np.concatenate([[0], np.cumsum(dataset.counts)[:-1]]).astype(np.int64)
     return np.maximum.reduceat(np.linalg.norm(dataset.forces, axis=1), starts)
+
+
+def _fingerprint(config: DistillConfig, network: StudentForceField, train: Dataset) -> str:
+    """Return all that a checkpoint depends on, as text."""
+    training = dataclasses.asdict(config.training)
+    for name in ("compile", "checkpoint_every", "validate_every"):
+        del training[name]
+    parts = {
+        "student": dataclasses.asdict(config.student),
+        "training": training,
+        "train": train.sha256,
+        "prior_radii_A": network.prior_radii_A,
+    }
+    return json.dumps(parts, sort_keys=True)
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Drop the records of steps after the checkpoint: they are about to be made again."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if _step_of(line) <= step]
+        write_atomically(path, "".join(kept).encode())
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # cut off in the middle
+        return math.inf
 
 
 def _append(path: Path, record: Mapping[str, Any]) -> None:

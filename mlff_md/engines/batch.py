@@ -26,7 +26,7 @@ def evaluate_structures(
     structures
         Any mixture of molecules and periodic structures.
     max_edges
-        Directed pairs evaluated at once; bounds the memory.
+        Directed pairs evaluated at once; a structure that has more goes through alone.
 
     Returns
     -------

@@ -107,4 +107,4 @@ SIZES: Mapping[str, Architecture] = {
     "tiny": Architecture(64, 2, 12, mlp_dim=48),
     "ultra-tiny": Architecture(32, 2, 10, mlp_dim=26),
 }
-"""The three shipped sizes; budgets 427,292 / 77,203 / 21,459 parameters."""
+"""The three sizes of the project; budgets 427,292 / 77,203 / 21,459 parameters."""

@@ -7,6 +7,14 @@ from typing import Any
 
 from mlff_md.student.file import Student
 
+_COLUMNS = (
+    ("r2", 9, 5),
+    ("mae_eV_per_A", 11, 4),
+    ("rmse_eV_per_A", 11, 4),
+    ("angle_deg", 11, 2),
+    ("energy_mae_meV_per_atom", 12, 2),
+)
+
 
 def card(student: Student) -> str:
     """Return the card as plain text; a section without measurements is left out."""
@@ -25,7 +33,7 @@ def card(student: Student) -> str:
         f"sha256      {student.sha256}",
     ]
     training = manifest.training
-    if "num_frames" in training:
+    if {"num_frames", "num_molecules"} <= set(training):
         lines += [
             "",
             f"trained on  {training['num_frames']:,} frames of {training['num_molecules']:,} "
@@ -35,7 +43,7 @@ def card(student: Student) -> str:
         lines += ["", *_errors(name, section)]
     for name, value in manifest.domain.items():
         lines += ["", f"{name}: {value}"]
-    return "\n".join(lines)
+    return _plain("\n".join(lines))
 
 
 def _errors(name: str, section: Mapping[str, Any]) -> list[str]:
@@ -50,9 +58,16 @@ def _errors(name: str, section: Mapping[str, Any]) -> list[str]:
         if not isinstance(errors, Mapping):
             lines.append(f"  {part}: {errors}")
             continue
-        lines.append(
-            f"  {part:<10}{errors['r2']:>9.5f}{errors['mae_eV_per_A']:>11.4f}"
-            f"{errors['rmse_eV_per_A']:>11.4f}{errors['angle_deg']:>11.2f}"
-            f"{errors['energy_mae_meV_per_atom']:>12.2f}{errors['num_frames']:>8}"
-        )
+        numbers = [_number(errors.get(key), width, digits) for key, width, digits in _COLUMNS]
+        lines.append(f"  {part:<10}{''.join(numbers)}{errors.get('num_frames', ''):>8}")
     return lines
+
+
+def _number(value: object, width: int, digits: int) -> str:
+    known = isinstance(value, int | float)
+    return f"{value:{width}.{digits}f}" if known else f"{'-':>{width}}"
+
+
+def _plain(text: str) -> str:
+    """Return a text from a file without the control characters that would steer a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)

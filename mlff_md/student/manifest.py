@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlff_md.errors import StudentFileError
+from mlff_md.errors import StructureError, StudentFileError
 from mlff_md.student.architecture import Architecture
+from mlff_md.student.prior import atomic_numbers
 
 SCHEMA_VERSION = "1.0"
 FORMAT = "mlff-md student"
@@ -110,3 +111,20 @@ class Manifest:
             raise StudentFileError(f"{origin}: the manifest's per-element lists differ in length")
         if not all(math.isfinite(x) for x in (*per_element, self.energy_scale_eV)):
             raise StudentFileError(f"{origin}: the manifest holds numbers that are not finite")
+        if min(self.prior_radii_A) <= 0.0:
+            raise StudentFileError(f"{origin}: the prior's radii must be positive")
+        if 2.0 * max(self.prior_radii_A) > self.architecture.cutoff_A:
+            # Pairs beyond the cutoff are never seen, so the prior would end there with a step.
+            raise StudentFileError(
+                f"{origin}: the cutoff of {self.architecture.cutoff_A} Å is within the reach of "
+                f"the short-range prior, {2.0 * max(self.prior_radii_A):.3g} Å"
+            )
+        tables = (self.teacher, self.training, self.accuracy, self.domain, self.units)
+        if not all(isinstance(table, Mapping) for table in tables):
+            raise StudentFileError(f"{origin}: the manifest is damaged (a section is no table)")
+        if not all(isinstance(text, str) for text in (self.name, self.license)):
+            raise StudentFileError(f"{origin}: the manifest is damaged (a name is no text)")
+        try:
+            atomic_numbers(self.architecture.elements)
+        except StructureError as error:
+            raise StudentFileError(f"{origin}: {error}") from error

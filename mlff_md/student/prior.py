@@ -14,7 +14,6 @@ ends, and the energy of a run at 0.5 fs then wanders. The network learns the res
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,19 +52,6 @@ def pair_tables(
     inverse_length = (power[:, None] + power[None, :]) / (0.8854 * BOHR_A)
     cutoff = radius[:, None] + radius[None, :]
     return np.stack([strength.ravel(), inverse_length.ravel(), cutoff.ravel()])
-
-
-def zbl_energy(r_A: float, strength: float, inverse_length: float, cutoff_A: float) -> float:
-    """Energy (eV) of one pair at distance ``r_A``, in plain Python: the oracle of the tests."""
-    if r_A >= cutoff_A:
-        return 0.0
-    x = r_A / cutoff_A
-    switch = 1.0 - 28.0 * x**6 + 48.0 * x**7 - 21.0 * x**8
-    screening = sum(
-        c * math.exp(-b * r_A * inverse_length)
-        for c, b in zip(ZBL_COEFFICIENTS, ZBL_EXPONENTS, strict=True)
-    )
-    return strength / r_A * screening * switch
 
 
 def prior_radii(elements: Sequence[str]) -> tuple[float, ...]:

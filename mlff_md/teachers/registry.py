@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlff_md.errors import ConfigError
+from mlff_md.errors import ConfigError, MlffError
 from mlff_md.teachers.packages import make_emt, make_gfn, make_lj, make_mace, make_orb
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ class Backend:
 def _make_lammps(argument: str, options: Mapping[str, Any]) -> Calculator:
     from mlff_md.teachers.lammps import LammpsTeacher
 
-    return LammpsTeacher(argument, **options)
+    if options:
+        raise ConfigError(f"a lammps teacher takes no options, got {', '.join(options)}")
+    return LammpsTeacher(argument)
 
 
 TEACHERS: Mapping[str, Backend] = {
@@ -244,8 +246,12 @@ def _import_calculator(spec: TeacherSpec) -> Calculator:
         raise ConfigError(f"module {spec.name!r} has no class {spec.argument!r}{hint}")
     try:
         calculator = factory(**spec.options)
-    except TypeError as error:
-        raise ConfigError(f"{spec.name}:{spec.argument} cannot be made: {error}") from error
+    except MlffError:
+        raise
+    except Exception as error:  # foreign code raises anything
+        raise ConfigError(
+            f"{spec.name}:{spec.argument} cannot be made: {type(error).__name__}: {error}"
+        ) from error
     if not callable(getattr(calculator, "get_potential_energy", None)):
         raise ConfigError(f"{spec.name}:{spec.argument} is not an ASE calculator")
     return calculator

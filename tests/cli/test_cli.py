@@ -238,3 +238,45 @@ def test_installed_script_and_module_agree() -> None:
         [sys.executable, "-m", "mlff_md", "--version"], capture_output=True, text=True, check=True
     )
     assert result.stdout.startswith("mlff-md ")
+
+
+def test_options_that_would_do_nothing_are_refused(
+    capsys: pytest.CaptureFixture[str], student_file: str, ethanol_file: str, tmp_path: Path
+) -> None:
+    for words in (
+        ["md", ethanol_file, "--model", student_file, "--friction-per-ps", "99"],
+        ["md", ethanol_file, "--model", "emt", "--dtype", "float64"],
+        ["label", "--split", "val", "--workers", "3"],
+    ):
+        code, _, error = run(capsys, *words, "--out", str(tmp_path / "x.traj"))
+        assert code == 3
+        assert "does nothing" in one_error_line(error)
+
+
+def test_a_reader_that_leaves_does_not_change_the_exit_code() -> None:
+    command = f"{sys.executable} -m mlff_md models; echo $? >&2"
+    result = subprocess.run(
+        ["bash", "-c", f"({command}) | true"], capture_output=True, text=True, check=True
+    )
+    assert result.stderr.strip() == "0"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"ema_decay": -3.0}, "ema_decay"),
+        ({"buckets": (10, 6)}, "buckets"),
+        ({"buckets": ()}, "buckets"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"checkpoint_every": 0}, "checkpoint_every"),
+    ],
+)
+def test_training_settings_are_checked(change: dict, message: str) -> None:
+    from mlff_md.distill.config import OptimizerConfig, StudentConfig
+    from mlff_md.errors import ConfigError
+
+    with pytest.raises(ConfigError, match=message):
+        OptimizerConfig(**change)
+    with pytest.raises(ConfigError, match="letters, digits"):
+        StudentConfig("../evil")

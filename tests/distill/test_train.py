@@ -243,4 +243,36 @@ def test_force_errors_on_known_numbers() -> None:
     assert errors.max_eV_per_A == pytest.approx(2.0)
     assert errors.angle_deg == pytest.approx(45.0)  # the third atom has no reference force
     assert errors.r2 == pytest.approx(1 - 8.01 / (5.0 - 1.0))
-    assert errors.energy_mae_meV_per_atom == 0.0  # each molecule has only one frame
+    assert errors.energy_mae_meV_per_atom is None  # each molecule has only one frame
+
+
+def test_periodic_frames_are_refused(folder: Path, tmp_path: Path) -> None:
+    periodic = frames(4, 0)
+    for atoms in periodic:
+        calculator = atoms.calc
+        atoms.set_cell([6.0] * 3)
+        atoms.pbc = True
+        atoms.calc = calculator
+        atoms.get_forces()
+    Dataset.from_atoms(periodic).save(tmp_path / "train.npz")
+    shutil.copy(folder / "validation.npz", tmp_path / "validation.npz")
+    (tmp_path / "config.toml").write_text(CONFIG.format(steps=5))
+    with pytest.raises(ConfigError, match="periodic"):
+        distill(tmp_path / "config.toml", tmp_path / "out")
+
+
+def test_another_prior_is_another_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distill(folder / "config.toml", tmp_path)
+    monkeypatch.setattr("mlff_md.student.prior.RADIUS_FACTOR", 0.6)
+    with pytest.raises(ConfigError, match="another configuration"):
+        distill(folder / "config.toml", tmp_path)
+
+
+def test_the_callers_random_state_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    distill(folder / "config.toml", tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))

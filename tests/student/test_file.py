@@ -69,6 +69,11 @@ def test_newer_minor_schema_is_read(random_student: Student, tmp_path: Path) -> 
         ({"atomic_energies_eV": [1.0]}, "differ in length"),
         ({"energy_scale_eV": "x"}, "damaged"),
         ({"prior_radii_A": None}, "damaged"),
+        ({"prior_radii_A": [0.0] * 8}, "must be positive"),
+        ({"prior_radii_A": [3.0] * 8}, "within the reach"),
+        ({"accuracy": [1]}, "no table"),
+        ({"teacher": "gfn2"}, "no table"),
+        ({"name": 5}, "no text"),
     ],
 )
 def test_bad_manifests(
@@ -163,6 +168,11 @@ def test_card_tells_only_what_is_known(random_student: Student) -> None:
     }
     manifest = replace(random_student.manifest, accuracy={"test": {"all": errors}})
     assert "0.50000" in card(replace(random_student, manifest=manifest))
+
+
+def test_card_cannot_steer_the_terminal(random_student: Student) -> None:
+    manifest = replace(random_student.manifest, name="evil\x1b[2J")
+    assert "\x1b" not in card(replace(random_student, manifest=manifest))
 
 
 def test_manifest_is_not_code(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,29 @@ from mlff_md.errors import StructureError, StudentFileError
 from mlff_md.graph import build_graph
 from mlff_md.student import ORGANIC_ELEMENTS, SIZES, Architecture
 from mlff_md.student.network import DensePairs, EdgeList, StudentForceField, envelope
-from mlff_md.student.prior import atomic_numbers, pair_tables, prior_radii, zbl_energy
+from mlff_md.student.prior import (
+    ZBL_COEFFICIENTS,
+    ZBL_EXPONENTS,
+    atomic_numbers,
+    pair_tables,
+    prior_radii,
+)
 
 STRUCTURES = Path(__file__).parents[2] / "inputs" / "structures"
 BUDGETS = {"original": 427_292, "tiny": 77_203, "ultra-tiny": 21_459}
+
+
+def zbl_energy(r_A: float, strength: float, inverse_length: float, cutoff_A: float) -> float:
+    """Energy (eV) of one pair at distance ``r_A``, in plain Python."""
+    if r_A >= cutoff_A:
+        return 0.0
+    x = r_A / cutoff_A
+    switch = 1.0 - 28.0 * x**6 + 48.0 * x**7 - 21.0 * x**8
+    screening = sum(
+        c * math.exp(-b * r_A * inverse_length)
+        for c, b in zip(ZBL_COEFFICIENTS, ZBL_EXPONENTS, strict=True)
+    )
+    return strength / r_A * screening * switch
 
 
 @pytest.mark.parametrize("size", SIZES)
