@@ -70,13 +70,15 @@ def run_nve(
     ------
     UnstableRunError
         At the step where energy or forces are not finite, an atom moved by more than 1 Å in
-        one step, the temperature passed ten times the target, or the calculator failed.
+        one step, the temperature passed ten times the target, or the calculator failed or
+        refused the structure. A run that stops at step 0 writes no trajectory and leaves an
+        existing one alone.
     ConfigError, StructureError
-        If an option cannot be used, or the structure cannot be run.
+        If an option cannot be used, or the structure cannot be run to begin with.
     """
     from ase.md.verlet import VelocityVerlet
 
-    _check_options(steps, timestep_fs, temperature_K, sample_every, trajectory_every)
+    _check_options(steps, timestep_fs, temperature_K, seed, sample_every, trajectory_every)
     moving = _prepare(atoms, calculator)
     if temperature_K is not None:
         thermalize(moving, temperature_K, np.random.default_rng(seed))
@@ -123,7 +125,7 @@ def run_nvt(
     """
     from ase.md.langevin import Langevin
 
-    _check_options(steps, timestep_fs, temperature_K, sample_every, trajectory_every)
+    _check_options(steps, timestep_fs, temperature_K, seed, sample_every, trajectory_every)
     if not friction_per_ps > 0.0:
         raise ConfigError(f"friction_per_ps must be positive, got {friction_per_ps}")
     rng = np.random.default_rng(seed)
@@ -140,7 +142,7 @@ def run_nvt(
     )
     loop = Loop(moving, dynamics, timestep_fs)
     loop.degrees_of_freedom = degrees_of_freedom(moving, conserves_momentum=False)
-    loop.set_temperature_cap(temperature_K)
+    loop.set_temperature_cap(temperature_K, kept_velocities=keep_velocities)
     return loop.run("NVT", steps, sample_every, trajectory, trajectory_every, progress)
 
 
@@ -151,9 +153,11 @@ def evaluate(atoms: Atoms, calculator: Any = None) -> tuple[float, NDArray[np.fl
     ------
     SimulationError
         If the calculator fails, in one line instead of its traceback.
+    StructureError
+        If the structure cannot be evaluated.
     """
     asked = _prepare(atoms, calculator)
-    with calculator_errors("the first evaluation"):
+    with calculator_errors("the first evaluation", first=True):
         return float(asked.get_potential_energy()), asked.get_forces()
 
 
@@ -167,17 +171,24 @@ def relax(
     Raises
     ------
     SimulationError
-        If energy or forces stop being finite, or the calculator fails.
+        If energy or forces stop being finite, or the calculator fails on the way.
+    StructureError
+        If the structure cannot be evaluated to begin with.
     """
     from ase.optimize import LBFGS
 
     relaxed = _prepare(atoms, calculator)
+    with calculator_errors("relaxing", first=True):
+        finite = bool(np.isfinite(relaxed.get_forces()).all())
     with calculator_errors("relaxing"):
         for _ in LBFGS(relaxed, logfile=None).irun(fmax=fmax_eV_per_A, steps=steps):
-            if not np.isfinite(relaxed.get_forces()).all():
-                raise SimulationError(
-                    "relaxing stopped: the forces are not finite; check the start structure"
-                )
+            finite = finite and bool(np.isfinite(relaxed.get_forces()).all())
+            if not finite:
+                break
+    if not finite:
+        raise SimulationError(
+            "relaxing stopped: the forces are not finite; check the start structure"
+        )
     relaxed.calc = None
     return relaxed
 
@@ -202,6 +213,7 @@ def _check_options(
     steps: int,
     timestep_fs: float,
     temperature_K: float | None,
+    seed: int,
     sample_every: int,
     trajectory_every: int,
 ) -> None:
@@ -211,5 +223,7 @@ def _check_options(
         raise ConfigError(f"timestep_fs must be positive, got {timestep_fs}")
     if temperature_K is not None and not (temperature_K >= 0.0 and math.isfinite(temperature_K)):
         raise ConfigError(f"temperature_K must not be negative, got {temperature_K}")
+    if seed < 0:
+        raise ConfigError(f"seed must not be negative, got {seed}")
     if sample_every < 1 or trajectory_every < 1:
         raise ConfigError("sample_every and trajectory_every must be at least 1")

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff_md.errors import MlffError, SimulationError
+from mlff_md.errors import ConfigError, MissingDependencyError, MlffError, SimulationError
 from mlff_md.progress import Progress, silent
-from mlff_md.trajectory import TrajectoryWriter
-from mlff_md.units import ASE_TIME_UNIT_FS, BOLTZMANN_EV_PER_K
+from mlff_md.trajectory import TrajectoryWriter, check_name
+from mlff_md.units import ASE_TIME_UNIT_FS
+from mlff_md.velocities import kinetic_temperature
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -85,15 +86,6 @@ class UnstableRunError(SimulationError):
         self.run = run
 
 
-def kinetic_temperature(
-    kinetic_energy_eV: NDArray[np.float64], degrees_of_freedom: int
-) -> NDArray[np.float64]:
-    """Return 2 K / (f k_B), zero if there are no degrees of freedom."""
-    if degrees_of_freedom == 0:
-        return np.zeros_like(kinetic_energy_eV)
-    return 2.0 * kinetic_energy_eV / (degrees_of_freedom * BOLTZMANN_EV_PER_K)
-
-
 class Loop:
     """One run: the integrator, what is sampled, and the guards."""
 
@@ -108,16 +100,19 @@ class Loop:
         self.reference_K = math.inf
         self.force_consistent = True
 
-    def set_temperature_cap(self, target_K: float | None) -> None:
+    def set_temperature_cap(self, target_K: float | None, *, kept_velocities: bool = False) -> None:
         """Cap at ten times the target; at more for a few degrees of freedom.
 
-        Without a target (kept velocities) the start sets it, but not below 300 K: a stretched
-        structure may rightly start at rest. The kinetic energy of fewer than six degrees of
+        Without a target the start sets it, but not below 300 K: a stretched structure may
+        rightly start at rest. With velocities that were kept the hotter of start and target
+        does: a run may be meant to cool. The kinetic energy of fewer than six degrees of
         freedom exceeds ten times its mean now and then; 60 / f keeps that below 1e-10.
         """
-        kinetic = np.atleast_1d(self.kinetic_energy())
-        start_K = float(kinetic_temperature(kinetic, self.degrees_of_freedom)[0])
-        self.reference_K = max(start_K, 300.0) if target_K is None else target_K
+        start_K = kinetic_temperature(self.kinetic_energy(), self.degrees_of_freedom)
+        if target_K is None:
+            self.reference_K = max(start_K, 300.0)
+        else:
+            self.reference_K = max(start_K, target_K) if kept_velocities else target_K
         if self.reference_K > 0.0 and self.degrees_of_freedom:
             factor = max(_CAP_FACTOR, 60.0 / self.degrees_of_freedom)
             self.temperature_cap_K = factor * self.reference_K
@@ -139,31 +134,33 @@ class Loop:
         """Make the steps, sampling on the way; see :func:`mlff_md.md.run_nve`."""
         told = progress or silent
         record = _Record(self, steps // sample_every + 1, sample_every)
+        if trajectory:
+            check_name(trajectory)
+        writer: TrajectoryWriter | None = None
+        forces: NDArray[np.float64] | None = None
         told.begin(label, steps, self.timestep_fs)
-        try:
-            with TrajectoryWriter(trajectory) if trajectory else contextlib.nullcontext() as writer:
-                forces: NDArray[np.float64] | None = None
-                for step in range(steps + 1):
-                    try:
-                        forces = self._advance(forces)
-                        sampled = step % sample_every == 0
-                        framed = writer is not None and step % trajectory_every == 0
-                        energy = self._energy() if sampled or framed else math.nan
-                        if sampled:
-                            record.add(step, energy, forces)
-                        if writer is not None and framed:
-                            time_fs = step * self.timestep_fs
-                            writer.write(self.atoms, energy, forces, step, time_fs)
-                    except _Stop as stop:
-                        raise self._unstable(step, str(stop), record) from stop.__cause__
-                    told.update(step)
-        finally:
-            told.end()
+        with contextlib.ExitStack() as at_end:
+            at_end.callback(told.end)
+            for step in range(steps + 1):
+                sampled = step % sample_every == 0
+                framed = bool(trajectory) and step % trajectory_every == 0
+                try:
+                    forces = self._advance(forces)
+                    energy = self._energy(first=step == 0) if sampled or framed else math.nan
+                    if sampled:
+                        record.add(step, energy, forces)
+                except _Stop as stop:
+                    raise self._unstable(step, str(stop), record) from stop.__cause__
+                if trajectory and framed:
+                    # Opened no sooner: a run that cannot start leaves the old file alone.
+                    writer = writer or at_end.enter_context(TrajectoryWriter(trajectory))
+                    writer.write(self.atoms, energy, forces, step, step * self.timestep_fs)
+                told.update(step)
         return record.finish()
 
     def _advance(self, forces: NDArray[np.float64] | None) -> NDArray[np.float64]:
         """Make one step, unless there are no forces yet, and return finite forces."""
-        with calculator_errors():
+        with calculator_errors(first=forces is None):
             if forces is None:
                 new_forces = self.atoms.get_forces(md=True)
                 self.force_consistent = _has_free_energy(self.atoms)
@@ -179,8 +176,8 @@ class Loop:
                 raise _Stop(f"an atom moved by {moved:.3g} Å in one step")
         return new_forces
 
-    def _energy(self) -> float:
-        with calculator_errors():
+    def _energy(self, *, first: bool) -> float:
+        with calculator_errors(first=first):
             energy = float(self.atoms.get_potential_energy(force_consistent=self.force_consistent))
         if not math.isfinite(energy):
             raise _Stop("the energy is not finite")
@@ -234,14 +231,13 @@ class _Record:
             / ASE_TIME_UNIT_FS
         )
         self.count += 1
-        if loop.degrees_of_freedom:
-            temperature = 2.0 * kinetic / (loop.degrees_of_freedom * BOLTZMANN_EV_PER_K)
-            if not temperature <= loop.temperature_cap_K:
-                raise _Stop(
-                    f"the temperature is {temperature:.3g} K, more than "
-                    f"{loop.temperature_cap_K / loop.reference_K:.3g} times "
-                    f"{loop.reference_K:.4g} K"
-                )
+        temperature = kinetic_temperature(kinetic, loop.degrees_of_freedom)
+        if not temperature <= loop.temperature_cap_K:
+            raise _Stop(
+                f"the temperature is {temperature:.3g} K, more than "
+                f"{loop.temperature_cap_K / loop.reference_K:.3g} times "
+                f"{loop.reference_K:.4g} K"
+            )
 
     def finish(self) -> MdRun:
         loop, n = self.loop, self.count
@@ -266,17 +262,28 @@ class _Stop(Exception):  # noqa: N818 - control flow within this module
 
 
 @contextlib.contextmanager
-def calculator_errors(task: str | None = None) -> Iterator[None]:
-    """Turn a foreign calculator's failure into ours; our own errors pass through."""
-    from ase.calculators.calculator import CalculatorError
+def calculator_errors(task: str | None = None, *, first: bool = False) -> Iterator[None]:
+    """Turn a calculator's failure into the end of ``task``, or of the run if none is named.
 
+    At the ``first`` evaluation nothing is lost yet: our own errors, which say how to mend the
+    start, and bugs of the calculator pass through. Later anything that it raises is a stop that
+    keeps what was done so far, without the advice, which is about an input.
+    """
     try:
         yield
-    except MlffError:
+    except (ConfigError, MissingDependencyError):
         raise
-    except (CalculatorError, RuntimeError, ArithmeticError, ValueError) as error:
-        text = str(error).strip().splitlines()
-        reason = f"the calculator failed ({text[0] if text else type(error).__name__})"
+    except Exception as error:
+        foreign = isinstance(error, (RuntimeError, ArithmeticError, ValueError))
+        if first and not foreign:
+            raise
+        lines = str(error).strip().splitlines()
+        text = lines[0] if lines else type(error).__name__
+        if isinstance(error, MlffError):
+            text = text.partition(";")[0]
+        elif lines and not foreign:
+            text = f"{type(error).__name__}: {text}"
+        reason = f"the calculator failed ({text})"
         if task is None:
             raise _Stop(reason) from error
         raise SimulationError(f"{task} stopped: {reason}; check the structure") from error

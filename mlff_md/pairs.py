@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import builtins
+import importlib
+import importlib.util
 import sys
 import threading
+import types
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +26,7 @@ _FEW_ATOMS = 100
 """Molecules up to this size are searched pair by pair, which is faster than any preparation."""
 
 _IMPORT_LOCK = threading.Lock()
+_PRIVATE_NAME = "_mlff_md_vesin"
 
 
 def complete_cell(cell: NDArray[np.float64], periodic: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -198,26 +203,41 @@ def _vesin_list(radius: float) -> Any:
 
 @lru_cache(maxsize=1)
 def _import_vesin() -> Any:
-    """Import vesin without torch.
+    """Import the module of vesin that has its ``NeighborList``, without torch.
 
     vesin imports torch and cupy where they are installed, only to accept their tensors: two
-    seconds and 200 MB that a run on the native engine has no use for. The copy of vesin that
-    knows of neither stays private to this module.
+    seconds and 200 MB that a run on the native engine has no use for. The copy of vesin made
+    here knows of neither. It has a name of its own, and its ``import torch`` fails for it alone:
+    no other module, and no other thread, sees anything changed.
     """
     with _IMPORT_LOCK:
-        hidden = [name for name in ("torch", "cupy") if name not in sys.modules]
-        before = {name for name in sys.modules if name.split(".")[0] == "vesin"}
-        sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
         try:
-            import vesin
+            return _private_vesin()
         except ImportError as error:
             raise MissingDependencyError(
                 f"vesin cannot be imported ({error}); run: pip install vesin"
             ) from error
-        finally:
-            for name in hidden:
-                sys.modules.pop(name, None)
-        if hidden and not before:
-            for name in [name for name in sys.modules if name.split(".")[0] == "vesin"]:
-                del sys.modules[name]
-    return vesin
+
+
+def _private_vesin() -> Any:
+    found = importlib.util.find_spec("vesin")
+    if found is None:
+        raise ImportError("it is not installed")
+    package = types.ModuleType(_PRIVATE_NAME)
+    package.__path__ = list(found.submodule_search_locations or [])
+    sys.modules[_PRIVATE_NAME] = package
+    spec = importlib.util.find_spec(f"{_PRIVATE_NAME}._neighbors")
+    if spec is None or spec.loader is None:
+        # Laid out unlike 0.5 and 0.6: all of it then, with torch.
+        return importlib.import_module("vesin")
+    module = importlib.util.module_from_spec(spec)
+    # An import statement asks the builtins of its own module.
+    vars(module)["__builtins__"] = {**vars(builtins), "__import__": _import_no_tensors}
+    spec.loader.exec_module(module)
+    return module
+
+
+def _import_no_tensors(name: str, *arguments: Any, **options: Any) -> Any:
+    if name in ("torch", "cupy"):
+        raise ImportError(f"{name} is not needed here")
+    return builtins.__import__(name, *arguments, **options)

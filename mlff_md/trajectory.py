@@ -18,6 +18,21 @@ SUFFIXES = (".traj", ".extxyz", ".xyz")
 """File types that :class:`TrajectoryWriter` can write; ``.xyz`` is written as extended XYZ."""
 
 
+def check_name(path: str | Path) -> None:
+    """Refuse a file name whose suffix names no format that can be written.
+
+    Raises
+    ------
+    ConfigError
+        If the suffix is none of :data:`SUFFIXES`.
+    """
+    if Path(path).suffix not in SUFFIXES:
+        raise ConfigError(
+            f"cannot write a trajectory to {Path(path).name}: end the name in "
+            + " or ".join(SUFFIXES)
+        )
+
+
 class TrajectoryWriter:
     """Writes frames with energy, forces, momenta, step and time, and closes in a ``with``.
 
@@ -33,12 +48,8 @@ class TrajectoryWriter:
     """
 
     def __init__(self, path: str | Path) -> None:
+        check_name(path)
         self.path = Path(path)
-        if self.path.suffix not in SUFFIXES:
-            raise ConfigError(
-                f"cannot write a trajectory to {self.path.name}: end the name in "
-                + " or ".join(SUFFIXES)
-            )
         self._file: Any = None
         try:
             if self.path.suffix == ".traj":

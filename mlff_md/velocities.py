@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from mlff_md.units import BOLTZMANN_EV_PER_K
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+_Number = TypeVar("_Number", float, NDArray[np.float64])
 
 # Moments of inertia below this part of the largest are those of a linear molecule. A bend of a
 # relaxed one is a few 1e-4 rad, which gives 1e-8; a bend at 300 K gives 1e-3 and more.
@@ -90,6 +92,13 @@ def degrees_of_freedom(atoms: Atoms, *, conserves_momentum: bool = True) -> int:
         if float(np.linalg.norm(angular)) <= _ZERO_TOLERANCE * scale:
             n -= int(_rotating(moments).sum())
     return max(n, 0)
+
+
+def kinetic_temperature(kinetic_energy_eV: _Number, degrees_of_freedom: int) -> _Number:
+    """Return 2 K / (f k_B), K, zero if there are no degrees of freedom."""
+    if degrees_of_freedom == 0:
+        return 0.0 * kinetic_energy_eV
+    return 2.0 * kinetic_energy_eV / (degrees_of_freedom * BOLTZMANN_EV_PER_K)
 
 
 def _principal_moments(

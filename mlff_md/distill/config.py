@@ -32,7 +32,7 @@ class StudentConfig:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name):
             raise ConfigError(
-                f"the student's name must be of letters, digits, '.', '_' and '-', got {self.name!r}"
+                f"the student's name may hold letters, digits, '.', '_' and '-', got {self.name!r}"
             )
 
     @property

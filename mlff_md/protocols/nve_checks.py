@@ -32,17 +32,25 @@ def stability(data: NveData, thresholds: Thresholds) -> Check:
     ]
     worst = min(percent, default=math.nan)
     failed = [r for r in data.replicas if r.error is not None]
-    verdict: Verdict
-    if failed and worst < limit.value:
-        verdict = "fail"
+    died = ""
+    if failed:
         first = failed[0]
-        summary = (
+        died = (
             f"{len(failed)} of {wanted} replicas did not reach the end; replica {first.index}, "
             f"{first.stage}: {first.error}"
         )
+    verdict: Verdict
+    if failed and worst < limit.value:
+        verdict = "fail"
+        summary = died
     elif len(data.replicas) < wanted:
         verdict = "inconclusive"
         summary = f"only {len(data.replicas)} of {wanted} replicas are there: the run was cut off"
+        if failed:
+            summary += f"; {died}"
+    elif failed:
+        verdict = "pass"
+        summary = f"the worst replica made {worst:.3g} %, the limit is {limit.value:g} %; {died}"
     else:
         verdict = "pass"
         length_ps = planned * float(data.settings["timestep_fs"]) / 1000.0
@@ -114,8 +122,9 @@ def temperature(data: NveData, thresholds: Thresholds, energy: Verdict) -> Check
     data, thresholds
         Raw data and limits.
     energy
-        Verdict of the drift. Where energy is conserved, a trend can only come from a start that
-        had not settled, which is inconclusive and no fault of the calculator.
+        Verdict of the drift. A trend fails only where energy is known not to be conserved;
+        otherwise it may come from a start that had not settled, which is no fault of the
+        calculator, and the check is inconclusive.
     """
     limit = thresholds["temperature"]
     title = "Temperature is stationary"
@@ -152,9 +161,15 @@ def temperature(data: NveData, thresholds: Thresholds, energy: Verdict) -> Check
         summary += (
             "; energy is conserved, so the start had not settled: a longer equilibration can tell"
         )
-    elif sigma > limit.value:
+    elif sigma > limit.value and energy == "fail":
         verdict = "fail"
         summary += "; the energy changes too: the forces heat or cool"
+    elif sigma > limit.value:
+        verdict = "inconclusive"
+        summary += (
+            "; whether energy is conserved is not known, so the start may not have settled: "
+            "longer or more runs can tell"
+        )
     return Check(
         id="temperature",
         title=title,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -15,6 +16,9 @@ from mlff_md._version import __version__
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+# The folders of a file that is given from the root or from home; pair styles have slashes too.
+_FOLDERS = re.compile(r"(?:(?<=[\s:=])|^)(?:~|[A-Za-z]:)?[/\\]\S*[/\\]")
 
 
 def environment() -> dict[str, Any]:
@@ -38,13 +42,22 @@ def describe_calculator(calculator: Any) -> dict[str, Any]:
     """Return what a calculator tells about itself, at least its class and module.
 
     A calculator with a method ``describe()`` that returns a mapping is asked; the calculators
-    of this package name their student, its sha256, engine, dtype, device and threads.
+    of this package name their student, its sha256, engine, dtype, device and threads. One that
+    :func:`mlff_md.teachers.teacher` made is named as it was asked for, with its parameters,
+    package and version; of a file in the name only the file's own name is told.
     """
     kind = type(calculator)
-    description = {"class": kind.__qualname__, "module": kind.__module__}
+    description: dict[str, Any] = {"class": kind.__qualname__, "module": kind.__module__}
     describe = getattr(calculator, "describe", None)
     told = describe() if callable(describe) else None
-    return {**description, **told} if isinstance(told, Mapping) else description
+    if isinstance(told, Mapping):
+        description |= told
+    if getattr(calculator, "teacher_spec", None) is not None:
+        from mlff_md.teachers import teacher_name
+
+        teacher = teacher_name(calculator)
+        description |= {**teacher, "name": _FOLDERS.sub("", str(teacher["name"]))}
+    return description
 
 
 def calculator_name(description: Mapping[str, Any]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-import zipfile
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,17 @@ import numpy as np
 from mlff_md.errors import ConfigError, DataError
 from mlff_md.files import write_atomically
 from mlff_md.md import MdRun
+from mlff_md.protocols.records import DERIVED_FILES, FIGURES_FOLDER, REPORT_JSON
 
-_SERIES = (
-    "time_fs",
-    "potential_energy_eV",
-    "kinetic_energy_eV",
-    "momentum_u_A_per_fs",
-    "angular_momentum_u_A2_per_fs",
-    "force_power_eV_per_fs2",
-)
+_SERIES: Mapping[str, tuple[int, ...]] = {
+    "time_fs": (),
+    "potential_energy_eV": (),
+    "kinetic_energy_eV": (),
+    "momentum_u_A_per_fs": (3,),
+    "angular_momentum_u_A2_per_fs": (3,),
+    "force_power_eV_per_fs2": (),
+}
+"""Series of a run and the shape of one sample."""
 _SCALARS = ("degrees_of_freedom", "timestep_fs", "sample_every")
 
 
@@ -71,8 +74,8 @@ def read_run(path: Path) -> MdRun:
                 cell=data["cell_A"],
                 pbc=data["pbc"],
             )
-            lengths = {len(array) for array in series.values()}
-            if len(lengths) != 1:
+            n = len(series["time_fs"])
+            if any(series[name].shape != (n, *rest) for name, rest in _SERIES.items()):
                 raise DataError(f"{path.name} is damaged: its series have unlike lengths")
             return MdRun(
                 **series,
@@ -83,7 +86,10 @@ def read_run(path: Path) -> MdRun:
             )
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing; run the protocol again") from error
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except DataError:
+        raise
+    except Exception as error:
+        # zipfile, zlib and numpy raise whatever a damaged byte leads them into.
         raise DataError(f"{path.name} is not raw data of a run, or is damaged") from error
 
 
@@ -114,22 +120,43 @@ def read_record(path: Path, kind: str) -> dict[str, Any]:
 def claim_folder(raw: Path, *, overwrite: bool) -> None:
     """Make the raw folder; refuse one in use unless told to replace its runs.
 
+    A report in the folder above goes as well: it tells of the runs that are replaced, and must
+    not stand beside new ones if those are cut off.
+
     Raises
     ------
     ConfigError
-        If the folder holds a run, or cannot be made.
+        If the folder holds a run, or cannot be made or emptied.
     """
-    if (raw / "run.json").exists():
-        if not overwrite:
-            raise ConfigError(
-                f"{raw} already holds a run; choose another folder, or say that it may be "
-                "overwritten"
-            )
-        # The record goes first: what is left if we die here is no run at all.
-        (raw / "run.json").unlink()
-        for old in raw.glob("replica-*.npz"):
-            old.unlink()
+    if not overwrite and (raw / "run.json").exists():
+        raise ConfigError(
+            f"{raw} already holds a run; choose another folder, or say that it may be overwritten"
+        )
     try:
+        if overwrite:
+            _remove_report(raw.parent)
+            # The record goes first: what is left if we die here is no run at all.
+            (raw / "run.json").unlink(missing_ok=True)
+            for old in raw.glob("replica-*.npz"):
+                old.unlink()
         raw.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot make the folder {raw}: {error.strerror}") from error
+
+
+def _remove_report(folder: Path) -> None:
+    """Remove ``report.json``, then what was drawn from it; figures of others stay."""
+    drawn = list(DERIVED_FILES)
+    try:
+        figures = json.loads((folder / REPORT_JSON).read_text(encoding="utf-8"))["figures"]
+        names = [str(figure["id"]) for figure in figures]
+    except (OSError, ValueError, LookupError, TypeError):
+        names = []
+    for name in names:
+        # A file name alone, never a path: the report may come from a stranger.
+        if re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            drawn += [f"{FIGURES_FOLDER}/{name}.png", f"{FIGURES_FOLDER}/{name}.svg"]
+    for old in (REPORT_JSON, *drawn):
+        (folder / old).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (folder / FIGURES_FOLDER).rmdir()

@@ -18,6 +18,14 @@ from mlff_md.errors import DataError
 
 SCHEMA_VERSION = "1.0"
 
+REPORT_JSON = "report.json"
+"""File in the output folder that holds the report."""
+
+DERIVED_FILES = ("report.html", "report.md", "report.xml")
+"""Files that :mod:`mlff_md.report` draws from it, beside those in :data:`FIGURES_FOLDER`."""
+
+FIGURES_FOLDER = "figures"
+
 Verdict = Literal["pass", "fail", "inconclusive"]
 
 EXIT_CODES: Mapping[str, int] = {"pass": 0, "fail": 1, "inconclusive": 2}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlff_md.errors import ConfigError, DataError
 from mlff_md.files import explain, write_files
+from mlff_md.protocols.records import DERIVED_FILES, FIGURES_FOLDER, REPORT_JSON
 from mlff_md.report.html import to_html
 from mlff_md.report.junit import to_junit
 from mlff_md.report.markdown import to_markdown
@@ -19,7 +20,7 @@ from mlff_md.report.wording import figure_names
 if TYPE_CHECKING:
     from mlff_md.protocols.records import Report
 
-JSON_NAME = "report.json"
+HTML_NAME, MARKDOWN_NAME, JUNIT_NAME = DERIVED_FILES
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,12 @@ def write_report(report: Report, out_dir: str | Path, overwrite: bool = False) -
         If the report does not fit ``report.schema.json``.
     """
     folder = Path(out_dir)
-    if not overwrite and os.path.lexists(folder / JSON_NAME):
+    if not overwrite and os.path.lexists(folder / REPORT_JSON):
         raise ConfigError(f"{folder} already holds a report; choose another --out or pass --force")
     text = report.to_json()
     # Drawn from what the JSON says, so that a later render() gives the same bytes.
     files = _derived_files(parse_report(text))
-    files[JSON_NAME] = text.encode()
+    files[REPORT_JSON] = text.encode()
     _write(folder, files)
     return _paths(folder, files)
 
@@ -122,7 +123,7 @@ def render(
     except DataError as error:
         raise DataError(f"{source}: {error}") from error
     folder = source.parent if out_dir is None else Path(out_dir)
-    if source.name != JSON_NAME or folder.resolve() != source.parent.resolve():
+    if source.name != REPORT_JSON or folder.resolve() != source.parent.resolve():
         return write_report(report, folder, overwrite)
     files = _derived_files(report)
     _write(folder, files)
@@ -140,11 +141,11 @@ def _derived_files(report: Report) -> dict[str, bytes]:
         for figure, name in zip(report.figures, figure_names(report.figures), strict=True):
             svg, png = draw_figure(figure)
             inline.append(inline_svg(svg, f"fig-{name}-", f"{figure.title}. {figure.caption}"))
-            files[f"figures/{name}.png"] = png
-            files[f"figures/{name}.svg"] = svg.encode()
-    files["report.html"] = to_html(report, inline).encode()
-    files["report.md"] = to_markdown(report).encode()
-    files["report.xml"] = to_junit(report)
+            files[f"{FIGURES_FOLDER}/{name}.png"] = png
+            files[f"{FIGURES_FOLDER}/{name}.svg"] = svg.encode()
+    files[HTML_NAME] = to_html(report, inline).encode()
+    files[MARKDOWN_NAME] = to_markdown(report).encode()
+    files[JUNIT_NAME] = to_junit(report)
     return files
 
 
@@ -157,9 +158,9 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _paths(folder: Path, files: Mapping[str, bytes]) -> ReportPaths:
     return ReportPaths(
-        json=folder / JSON_NAME,
-        html=folder / "report.html",
-        markdown=folder / "report.md",
-        junit=folder / "report.xml",
-        figures=tuple(folder / name for name in files if name.startswith("figures/")),
+        json=folder / REPORT_JSON,
+        html=folder / HTML_NAME,
+        markdown=folder / MARKDOWN_NAME,
+        junit=folder / JUNIT_NAME,
+        figures=tuple(folder / name for name in files if name.startswith(f"{FIGURES_FOLDER}/")),
     )
