@@ -15,7 +15,13 @@ from ase.constraints import FixAtoms
 from ase.io import read
 from ase.md.verlet import VelocityVerlet
 
-from mlff_md.errors import ConfigError, SimulationError, StructureError
+from mlff_md.errors import (
+    ConfigError,
+    MissingDependencyError,
+    MlffError,
+    SimulationError,
+    StructureError,
+)
 from mlff_md.md import UnstableRunError, evaluate, relax, run_nve, run_nvt
 from mlff_md.velocities import degrees_of_freedom, remove_rigid_motion, thermalize
 
@@ -265,15 +271,110 @@ def test_calculator_that_fails_at_once_is_told_from_a_blow_up() -> None:
     assert "knows this chemistry" in str(caught.value)
 
 
-def test_own_errors_of_a_calculator_pass_through(copper: Atoms) -> None:
-    own = StructureError("atoms 1 and 2 overlap")
-    with pytest.raises(StructureError, match="overlap"):
-        run_nve(copper, Springs(at_call=3, action=fail(own)), steps=10)
+OVERLAP = StructureError("atoms 1 and 2 overlap; remove the duplicate or mend the structure")
+
+
+def test_structure_that_is_refused_at_the_start_keeps_its_own_line(copper: Atoms) -> None:
+    for run in (run_nve, run_nvt):
+        with pytest.raises(StructureError, match="overlap; remove the duplicate"):
+            run(copper, Springs(action=fail(OVERLAP)), steps=10)
+    for task in (evaluate, relax):
+        with pytest.raises(StructureError, match="overlap; remove the duplicate"):
+            task(copper, Springs(action=fail(OVERLAP)))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OVERLAP, "(atoms 1 and 2 overlap);"),
+        (SimulationError("SCF not converged"), "(SCF not converged);"),
+        (KeyError("charges"), "(KeyError: 'charges');"),
+        (AttributeError("no module"), "(AttributeError: no module);"),
+        (OSError("pipe closed\nlog"), "(OSError: pipe closed);"),
+        (AssertionError(), "(AssertionError);"),
+    ],
+)
+def test_any_failure_on_the_way_keeps_what_was_done(
+    copper: Atoms, error: Exception, told: str
+) -> None:
+    with pytest.raises(UnstableRunError, match="stopped at step 3 ") as caught:
+        run_nve(copper, Springs(at_call=3, action=fail(error)), steps=10)
+    assert told in str(caught.value)
+    assert "duplicate" not in str(caught.value)
+    assert caught.value.step == 3
+    assert len(caught.value.run.time_fs) == 3
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("kind", [ConfigError, MissingDependencyError])
+def test_what_the_user_must_set_up_otherwise_is_no_blow_up(
+    copper: Atoms, kind: type[MlffError]
+) -> None:
+    with pytest.raises(kind, match="run: pip install"):
+        run_nve(copper, Springs(at_call=3, action=fail(kind("run: pip install x"))), steps=10)
 
 
 def test_bug_in_a_calculator_keeps_its_traceback(copper: Atoms) -> None:
     with pytest.raises(AttributeError):
-        run_nve(copper, Springs(at_call=3, action=fail(AttributeError("x"))), steps=10)
+        run_nve(copper, Springs(action=fail(AttributeError("x"))), steps=10)
+
+
+def test_structure_that_is_refused_while_relaxing_tells_so() -> None:
+    atoms = molecule("H2O")
+    calculator = EMT()
+    genuine, calls = calculator.calculate, []
+
+    def calculate(*args, **kwargs) -> None:  # type: ignore[no-untyped-def]
+        calls.append(1)
+        if len(calls) > 2:
+            raise OVERLAP
+        genuine(*args, **kwargs)
+
+    calculator.calculate = calculate
+    with pytest.raises(SimulationError, match=r"relaxing stopped: .*overlap") as caught:
+        relax(atoms, calculator)
+    assert "duplicate" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".traj", ".extxyz"])
+@pytest.mark.parametrize(
+    "action", [fail(OVERLAP), fail(RuntimeError("no")), fill_forces(np.nan), set_energy(np.nan)]
+)
+def test_run_that_cannot_start_leaves_trajectories_alone(
+    copper: Atoms, tmp_path: Path, suffix: str, action
+) -> None:  # type: ignore[no-untyped-def]
+    old, new = tmp_path / f"old{suffix}", tmp_path / f"new{suffix}"
+    old.write_bytes(b"worth keeping")
+    for path in (old, new):
+        with pytest.raises(MlffError):
+            run_nve(copper, Springs(action=action), steps=10, trajectory=path)
+    assert old.read_bytes() == b"worth keeping"
+    assert not new.exists()
+
+
+def test_name_of_a_trajectory_is_checked_before_anything_is_computed(
+    copper: Atoms, tmp_path: Path
+) -> None:
+    calculator = Springs()
+    with pytest.raises(ConfigError, match=r"run\.pdb"):
+        run_nve(copper, calculator, trajectory=tmp_path / "run.pdb")
+    assert calculator.calls == 0
+
+
+def test_hot_start_may_be_cooled_and_a_cold_one_is_still_guarded(copper: Atoms) -> None:
+    thermalize(copper, 3500.0, np.random.default_rng(0))
+    run = run_nvt(copper, Springs(), steps=5, temperature_K=300.0, keep_velocities=True)
+    assert run.temperature_K[0] > 10 * 150.0
+    copper.set_momenta(20.0 * copper.get_momenta())
+    with pytest.raises(UnstableRunError, match="more than 10 times") as caught:
+        run_nvt(
+            copper,
+            Springs(at_call=2, action=fill_forces(4000.0)),
+            temperature_K=300.0,
+            keep_velocities=True,
+            timestep_fs=0.05,
+        )
+    assert caught.value.step > 0
 
 
 def test_unstable_run_closes_its_trajectory(copper: Atoms, tmp_path: Path) -> None:
@@ -320,6 +421,7 @@ def test_one_evaluation_per_step(copper: Atoms) -> None:
         {"timestep_fs": float("nan")},
         {"temperature_K": -1.0},
         {"sample_every": 0},
+        {"seed": -1},
         {"trajectory": "run.pdb"},
         {"trajectory": "no/such/folder/run.traj"},
         {"trajectory": "no/such/folder/run.xyz"},
@@ -338,6 +440,8 @@ def test_what_cannot_be_run_is_refused(copper: Atoms) -> None:
         run_nve(copper)
     with pytest.raises(ConfigError, match="friction"):
         run_nvt(copper, EMT(), friction_per_ps=0.0)
+    with pytest.raises(ConfigError, match="seed must not be negative, got -3"):
+        run_nvt(copper, EMT(), seed=-3)
     with pytest.raises(StructureError, match="no atoms"):
         run_nve(Atoms(), EMT())
     with pytest.raises(StructureError, match="without mass"):

@@ -12,7 +12,8 @@ from ase.neighborlist import primitive_neighbor_list
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlff_md.errors import ConfigError, StructureError
+from mlff_md import pairs
+from mlff_md.errors import ConfigError, MissingDependencyError, StructureError
 from mlff_md.neighbors import NeighborList
 from mlff_md.pairs import complete_cell
 
@@ -256,6 +257,39 @@ def test_pickling_keeps_the_list():
     assert copy.n_builds == 1
     np.testing.assert_array_equal(copy_edges, edges)
     np.testing.assert_array_equal(copy_vectors, vectors)
+
+
+def test_vesin_is_imported_without_a_trace_for_others():
+    # While vesin is being imported, another thread may import torch: nothing may be in its way.
+    code = (
+        "import sys, numpy as np\n"
+        "from mlff_md.neighbors import NeighborList\n"
+        "seen = []\n"
+        "class Watch:\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        "        if 'vesin' in name:\n"
+        "            seen.append((name, 'torch' in sys.modules, 'cupy' in sys.modules))\n"
+        "before, builtin = set(sys.modules), __builtins__.__import__\n"
+        "sys.meta_path.insert(0, Watch)\n"
+        "NeighborList(5.0).update(np.zeros((1, 3)), np.eye(3), [True] * 3)\n"
+        "assert len(seen) > 1, seen\n"
+        "assert not any(torch or cupy for _, torch, cupy in seen), seen\n"
+        "assert __builtins__.__import__ is builtin\n"
+        "assert sys.meta_path[0] is Watch\n"
+        "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "assert not new & {'torch', 'cupy', 'vesin'}, new\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_missing_vesin_is_told_with_the_line_that_installs_it(monkeypatch):
+    pairs._import_vesin.cache_clear()
+    monkeypatch.setattr(pairs.importlib.util, "find_spec", lambda name: None)
+    try:
+        with pytest.raises(MissingDependencyError, match="pip install vesin"):
+            pairs._import_vesin()
+    finally:
+        pairs._import_vesin.cache_clear()
 
 
 def test_no_torch_and_vesin_stays_usable():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ase
 import numpy as np
 import pytest
 from ase import Atoms
@@ -19,12 +21,17 @@ from ase.constraints import FixAtoms
 from mlff_md.errors import ConfigError, DataError, SimulationError, StructureError
 from mlff_md.md import MdRun, run_nve
 from mlff_md.protocols.nve import analyze, run, validate_nve
+from mlff_md.protocols.nve_checks import temperature
 from mlff_md.protocols.nve_data import NveData, Replica
 from mlff_md.protocols.nve_energy import drift
+from mlff_md.protocols.provenance import calculator_name, describe_calculator
+from mlff_md.protocols.raw import read_run, write_run
 from mlff_md.protocols.records import Check, Report
 from mlff_md.protocols.shadow import shadow_energy
 from mlff_md.protocols.thresholds import THRESHOLDS, parse_overrides, with_overrides
+from mlff_md.report import write_report
 from mlff_md.statistics import ols_slope
+from mlff_md.teachers import TeacherSpec, teacher
 
 from .toys import Curl, ElasticNetwork, Heater, NotANumberAfter, Vortex, Wind, small_molecule
 
@@ -113,6 +120,38 @@ def test_calculator_describes_itself(tmp_path: Path) -> None:
     assert report.title.startswith("tiny on ")
     assert report.provenance["calculator"]["engine"] == "native"
     assert checks(report)["momentum"].threshold == THRESHOLDS["momentum_float64"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ("lj:0.0103,3.4,8.5", "lj:0.0103,3.4,8.5"),
+        ("emt?asap_cutoff=True", "emt?asap_cutoff=True"),
+        ("mace:/home/someone/models/water.model?x=1", "mace:water.model?x=1"),
+        (
+            "lammps:pair_style lj/cut 8; include /opt/a/in; pair_coeff * * ~/p/Si.sw Si",
+            "lammps:pair_style lj/cut 8; include in; pair_coeff * * Si.sw Si",
+        ),
+    ],
+)
+def test_teacher_is_named_with_its_parameters_and_no_place(spec: str, name: str) -> None:
+    calculator = ElasticNetwork(small_molecule())
+    calculator.teacher_spec = TeacherSpec.parse(spec)  # type: ignore[attr-defined]
+    described = describe_calculator(calculator)
+    assert described["name"] == calculator_name(described) == name
+    assert described["class"] == "ElasticNetwork"
+    assert "package" in described
+    assert "version" in described
+
+
+def test_report_names_the_teacher_as_it_was_asked_for() -> None:
+    argon = bulk("Ar", "fcc", a=5.4, cubic=True)
+    options = {"replicas": 1, "steps": 20, "equilibration_fs": 0.0, "relax_first": False}
+    report = validate_nve(argon, teacher("lj:0.0103,3.4,8.5"), **options)
+    assert report.title.startswith("lj:0.0103,3.4,8.5 on ")
+    assert report.provenance["calculator"]["package"] == "ase"
+    assert report.provenance["calculator"]["version"] == ase.__version__
+    assert "name" not in describe_calculator(LennardJones())
 
 
 def test_figures_and_quantities(healthy: Path) -> None:
@@ -218,6 +257,63 @@ def test_not_a_number_from_the_start_fails_stability() -> None:
     assert report.figures == ()
 
 
+class Refusing(ElasticNetwork):
+    """A guarded teacher that cannot evaluate what a run has come to."""
+
+    def __init__(self, reference: Atoms, calls: int) -> None:
+        super().__init__(reference)
+        self.limit = calls
+
+    def spoil(self, results: dict[str, Any]) -> None:
+        if self.calls > self.limit:
+            raise StructureError("the SCF does not converge; mend the structure")
+
+
+def test_refused_structure_keeps_the_run_so_far(tmp_path: Path) -> None:
+    atoms = small_molecule()
+    # The first evaluation and the relaxation share one call.
+    calculator = Refusing(atoms, calls=1 + 101 + 60)
+    report = validate_nve(
+        atoms, calculator, out=tmp_path, replicas=1, steps=100, equilibration_fs=50.0
+    )
+    check = checks(report)["stability"]
+    assert check.verdict == "fail"
+    assert "the SCF does not converge" in check.summary
+    assert "mend the structure" not in check.summary
+    (replica,) = check.details["replicas"]
+    assert replica["stage"] == "NVE"
+    assert 50 < replica["steps_done"] < 70
+    assert (tmp_path / "raw" / "replica-0.npz").exists()
+    assert "total_energy" in {figure.id for figure in report.figures}
+
+
+def test_lax_limit_on_stability_does_not_hide_a_death(tmp_path: Path) -> None:
+    atoms = small_molecule()
+    calculator = Refusing(atoms, calls=1 + 101 + 60)
+    validate_nve(atoms, calculator, out=tmp_path, replicas=1, steps=100, equilibration_fs=50.0)
+    check = checks(analyze(tmp_path, with_overrides({"stability": 50.0})))["stability"]
+    assert check.verdict == "pass"
+    assert check.value == pytest.approx(60.0, abs=10.0)
+    assert "1 of 1 replicas did not reach the end" in check.summary
+    assert "the limit is 50 %" in check.summary
+    strict = checks(analyze(tmp_path, with_overrides({"stability": 95.0})))["stability"]
+    assert strict.verdict == "fail"
+
+
+@pytest.mark.parametrize("energy", ["pass", "inconclusive"])
+def test_trend_of_temperature_fails_only_with_the_energy(energy: Any) -> None:
+    rng = np.random.default_rng(0)
+    replicas = []
+    for k in range(5):
+        rising = series(0.0, k)
+        kinetic = np.linspace(0.06, 0.10, 400) + 1e-3 * rng.standard_normal(400)
+        rising = dataclasses.replace(rising, kinetic_energy_eV=kinetic)
+        replicas.append(Replica(k, 400, None, None, rising))
+    data = NveData({"settings": {"temperature_K": 300.0}, "calculator": {}}, tuple(replicas))
+    assert temperature(data, THRESHOLDS, energy=energy).verdict == "inconclusive"
+    assert temperature(data, THRESHOLDS, energy="fail").verdict == "fail"
+
+
 def test_too_few_steps_are_inconclusive() -> None:
     atoms = small_molecule()
     report = validate_nve(atoms, ElasticNetwork(atoms), **SHORT)
@@ -320,16 +416,29 @@ def test_ethanol_in_emt_is_class_a_with_the_defaults() -> None:
     assert checks(report)["drift"].details["class"] == "A"
 
 
+class Interrupt(ElasticNetwork):
+    """What the user does after a number of calls."""
+
+    def __init__(self, reference: Atoms, calls: int) -> None:
+        super().__init__(reference)
+        self.limit = calls
+
+    def spoil(self, results: dict[str, Any]) -> None:
+        if self.calls > self.limit:
+            raise KeyboardInterrupt
+
+
 def test_interrupted_protocol_is_inconclusive(tmp_path: Path) -> None:
     atoms = small_molecule()
-
-    class Interrupt(ElasticNetwork):
-        def spoil(self, results: dict[str, Any]) -> None:
-            if self.calls > 500:
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(atoms, Interrupt(atoms), tmp_path, replicas=3, steps=150, equilibration_fs=50.0)
+        run(
+            atoms,
+            Interrupt(atoms, calls=500),
+            tmp_path,
+            replicas=3,
+            steps=150,
+            equilibration_fs=50.0,
+        )
     report = analyze(tmp_path)
     assert verdicts(report)["stability"] == "inconclusive"
     assert "cut off" in checks(report)["stability"].summary
@@ -345,6 +454,47 @@ def test_existing_run_is_kept_unless_told(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in raw.iterdir()} == before
     run(atoms, ElasticNetwork(atoms), tmp_path, replicas=1, overwrite=True, **options)
     assert sorted(path.name for path in raw.iterdir()) == ["replica-0.npz", "run.json"]
+
+
+def test_old_report_goes_before_a_new_run(tmp_path: Path) -> None:
+    atoms = small_molecule()
+    options = {"replicas": 1, "steps": 20, "equilibration_fs": 10.0}
+    report = validate_nve(atoms, ElasticNetwork(atoms), out=tmp_path, **options)
+    write_report(report, tmp_path)
+    drawn = {path for path in tmp_path.rglob("*") if path.parent.name != "raw" and path.is_file()}
+    assert len(drawn) > 6
+    mine = tmp_path / "figures" / "mine.png"
+    mine.write_bytes(b"not of the report")
+    # What cannot start leaves the old result whole.
+    with pytest.raises(SimulationError):
+        run(Atoms("U2", [[0, 0, 0], [0, 0, 3]]), EMT(), tmp_path, overwrite=True, **options)
+    assert all(path.exists() for path in drawn)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(atoms, Interrupt(atoms, calls=15), tmp_path, overwrite=True, **options)
+    left = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {tmp_path / "raw" / "run.json", mine}
+
+
+def test_damaged_report_is_no_hindrance_to_a_new_run(tmp_path: Path) -> None:
+    atoms = small_molecule()
+    options = {"replicas": 1, "steps": 20, "equilibration_fs": 10.0}
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(b"")
+    out = tmp_path / "out"
+    for text in ("{", "[]", '{"figures": [3]}', '{"figures": [{"id": "../../outside"}]}'):
+        (out / "figures").mkdir(parents=True, exist_ok=True)
+        (out / "report.json").write_text(text)
+        run(atoms, ElasticNetwork(atoms), out, overwrite=True, **options)
+        assert not (out / "report.json").exists()
+    assert outside.exists()
+
+
+def test_folder_that_cannot_be_emptied_is_told(tmp_path: Path) -> None:
+    atoms = small_molecule()
+    (tmp_path / "report.json").mkdir()
+    with pytest.raises(ConfigError, match="cannot make the folder"):
+        run(atoms, ElasticNetwork(atoms), tmp_path, overwrite=True)
 
 
 def test_validation_without_a_folder_leaves_nothing(
@@ -375,6 +525,37 @@ def test_damaged_raw_data_are_told_in_one_line(tmp_path: Path, damage: Any) -> N
     with pytest.raises(DataError) as caught:
         analyze(raw)
     assert "\n" not in str(caught.value)
+
+
+def test_flipped_bits_of_raw_data_are_told_or_harmless(tmp_path: Path) -> None:
+    atoms = small_molecule()
+    path = tmp_path / "replica-0.npz"
+    original = run_nve(atoms, ElasticNetwork(atoms), steps=20)
+    write_run(path, original)
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    told = 0
+    for _ in range(150):
+        damaged = bytearray(content)
+        damaged[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            result = read_run(path)
+        except DataError:
+            told += 1
+        else:
+            assert np.array_equal(result.total_energy_eV, original.total_energy_eV)
+    assert told > 50
+
+
+def test_series_of_the_wrong_shape_are_told(tmp_path: Path) -> None:
+    atoms = small_molecule()
+    path = tmp_path / "replica-0.npz"
+    original = run_nve(atoms, ElasticNetwork(atoms), steps=20)
+    flat = original.momentum_u_A_per_fs[:, 0]
+    write_run(path, dataclasses.replace(original, momentum_u_A_per_fs=flat))
+    with pytest.raises(DataError, match="unlike lengths"):
+        read_run(path)
 
 
 def test_replica_file_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
