@@ -159,6 +159,7 @@ def test_survives_kill_9(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from within torch's compiler
 def test_compiled_step_equals_eager() -> None:
     if shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler")
