@@ -19,6 +19,7 @@ print(f"  largest force  {np.abs(caffeine.get_forces()).max():.4f} eV/Å")
 print(f"  sum of forces  {np.abs(caffeine.get_forces().sum(axis=0)).max():.1e} eV/Å")
 
 # Small structures are several times cheaper in batches.
-molecules = [read_structure(path) for path in sorted(structures.glob("*.xyz"))]
+names = ("water", "ethanol", "benzene", "paracetamol", "aspirin", "ibuprofen", "lidocaine")
+molecules = [read_structure(structures / f"{name}.xyz") for name in names]
 for molecule, result in zip(molecules, caffeine.calc.evaluate(molecules), strict=True):
     print(f"  {molecule.get_chemical_formula():<14} {result.energy:16.6f} eV")

@@ -24,6 +24,7 @@ from mlff_md.engines import Engine, make_engine
 from mlff_md.files import write_atomically
 from mlff_md.student import Manifest, Student, save_student
 from mlff_md.student.network import StudentForceField
+from mlff_md.student.prior import PRIOR
 from mlff_md.teachers import is_teacher, teacher_name
 
 Log = Callable[[Mapping[str, Any]], None]
@@ -118,7 +119,7 @@ def _fingerprint(config: DistillConfig, network: StudentForceField, train: Datas
         "student": dataclasses.asdict(config.student),
         "training": training,
         "train": train.sha256,
-        "prior_radii_A": network.prior_radii_A,
+        "prior": [PRIOR, *network.prior_radii_A],
     }
     return json.dumps(parts, sort_keys=True)
 

@@ -19,7 +19,8 @@ p, q = U v;  s = sqrt(q·q + ε)                  v̄ += Uᵀ (p̄, q̄ + s̄ q 
 h += a + b (p·q);  v += c p                     ā = h̄,  b̄ = h̄ (p·q),  c̄ = v̄·p, ...
 ==============================================  ==============================================
 
-and the gradient of a pair's vector is ``(b̄·db/dr) u + (ū - (ū·u) u) / r``.
+and the gradient of a pair's vector is ``(b̄·db/dr) u + (ū - (ū·u) u) / r``. The basis is that of
+the distance which the network is shown, see :mod:`mlff_md.student.prior`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlff_md.student.network import BASIS_SCALE, NORM_EPSILON, Interaction, StudentForceField
-from mlff_md.student.prior import ZBL_COEFFICIENTS, ZBL_EXPONENTS
+from mlff_md.student.prior import (
+    FLOOR_END,
+    FLOOR_WIDTH,
+    ZBL_COEFFICIENTS,
+    ZBL_EXPONENTS,
+)
 
 
 class Tape(NamedTuple):
@@ -261,7 +267,12 @@ class EdgeGradientNetwork(nn.Module):
         center, neighbor = edges[0], edges[1]
         distance = torch.sqrt((vectors * vectors).sum(1))
         unit = vectors / distance.unsqueeze(1)
-        basis, basis_derivative = self._basis(distance)
+        kind = species.index_select(0, center) * self.num_species
+        kind = kind + species.index_select(0, neighbor)
+        tables = self.prior_tables.index_select(1, kind)
+        seen, seen_slope = self._seen_distance(distance, tables[2])
+        basis, basis_derivative = self._basis(seen)
+        basis_derivative = basis_derivative * seen_slope.unsqueeze(1)
 
         scalars = self.embedding.index_select(0, species)
         features = torch.zeros(
@@ -291,7 +302,7 @@ class EdgeGradientNetwork(nn.Module):
             grad_distance = grad_distance + layer_distance
             grad_unit = grad_unit + layer_unit
 
-        prior, prior_derivative = self._prior(species, distance, center, neighbor)
+        prior, prior_derivative = self._prior(distance, tables)
         grad_distance = grad_distance + prior_derivative * local.index_select(0, center)
         along = (grad_unit * unit).sum(1)
         gradients = (grad_distance - along / distance).unsqueeze(
@@ -324,14 +335,16 @@ class EdgeGradientNetwork(nn.Module):
         )
         return basis, derivative
 
-    def _prior(
-        self, species: Tensor, distance: Tensor, center: Tensor, neighbor: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _seen_distance(self, distance: Tensor, prior_end: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the distance that the network is shown [E], Å, and its d/dr."""
+        end, width = FLOOR_END * prior_end, FLOOR_WIDTH * prior_end
+        t = ((distance - end) / width + 1.0).clamp(0.0, 1.0)
+        t3 = t * t * t
+        seen = end + width * (t3 * t * (2.5 + t * (t - 3.0)) - 0.5)
+        return seen + (distance - end).clamp(min=0.0), t3 * (10.0 + t * (6.0 * t - 15.0))
+
+    def _prior(self, distance: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
         """Return half of each pair's short-range repulsion [E], eV, and its d/dr, eV/Å."""
-        kind = species.index_select(0, center) * self.num_species + species.index_select(
-            0, neighbor
-        )
-        tables = self.prior_tables.index_select(1, kind)
         strength, inverse_length, cutoff = tables[0], tables[1], tables[2]
         x = (distance / cutoff).clamp(max=1.0)
         x5 = x * x * x * x * x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,13 +55,19 @@ def _errors(name: str, section: Mapping[str, Any]) -> list[str]:
         f"  {'':<10}{'R2':>9}{'MAE eV/Å':>11}{'RMSE eV/Å':>11}{'angle deg':>11}"
         f"{'E meV/atom':>12}{'frames':>8}",
     ]
-    for part, errors in rows.items():
+    for part, errors in sorted(rows.items(), key=lambda item: _order(item[0])):
         if not isinstance(errors, Mapping):
             lines.append(f"  {part}: {errors}")
             continue
         numbers = [_number(errors.get(key), width, digits) for key, width, digits in _COLUMNS]
         lines.append(f"  {part:<10}{''.join(numbers)}{errors.get('num_frames', ''):>8}")
     return lines
+
+
+def _order(part: str) -> tuple[bool, float, str]:
+    """Return a key that puts the whole first and temperatures in their order."""
+    first = part.split(" ")[0]
+    return part != "all", float(first) if first.isdigit() else math.inf, part
 
 
 def _number(value: object, width: int, digits: int) -> str:

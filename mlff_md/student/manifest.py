@@ -11,7 +11,7 @@ from typing import Any
 
 from mlff_md.errors import StructureError, StudentFileError
 from mlff_md.student.architecture import Architecture
-from mlff_md.student.prior import atomic_numbers
+from mlff_md.student.prior import PRIOR, atomic_numbers
 
 SCHEMA_VERSION = "1.0"
 FORMAT = "mlff-md student"
@@ -41,6 +41,8 @@ class Manifest:
         Where the student was trained: shortest distances, feature ranges.
     license
         SPDX identifier of the weights.
+    prior
+        Which short-range prior the weights go with, see :mod:`mlff_md.student.prior`.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Manifest:
     units: Mapping[str, str] = field(
         default_factory=lambda: {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom"}
     )
+    prior: str = PRIOR
     schema_version: str = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -111,6 +114,11 @@ class Manifest:
             raise StudentFileError(f"{origin}: the manifest's per-element lists differ in length")
         if not all(math.isfinite(x) for x in (*per_element, self.energy_scale_eV)):
             raise StudentFileError(f"{origin}: the manifest holds numbers that are not finite")
+        if self.prior != PRIOR:
+            raise StudentFileError(
+                f"{origin} has the short-range prior {self.prior!r}, this version knows {PRIOR!r}: "
+                "upgrade mlff-md"
+            )
         if min(self.prior_radii_A) <= 0.0:
             raise StudentFileError(f"{origin}: the prior's radii must be positive")
         if 2.0 * max(self.prior_radii_A) > self.architecture.cutoff_A:

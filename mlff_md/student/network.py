@@ -22,6 +22,8 @@ from torch.nn import functional
 
 from mlff_md.student.architecture import ORGANIC_ELEMENTS, Architecture
 from mlff_md.student.prior import (
+    FLOOR_END,
+    FLOOR_WIDTH,
     ZBL_COEFFICIENTS,
     ZBL_EXPONENTS,
     atomic_numbers,
@@ -94,6 +96,17 @@ def envelope(x: Tensor) -> Tensor:
     """Polynomial with f(0) = 1 and f = f' = f'' = 0 at x = 1 and beyond (p = 6)."""
     x = x.clamp(max=1.0)
     return 1.0 + x**6 * (x * (48.0 - 21.0 * x) - 28.0)
+
+
+def seen_distance(distance: Tensor, prior_end: Tensor) -> Tensor:
+    """Return the distance that the network is shown: it levels off below the prior's end.
+
+    See :mod:`mlff_md.student.prior`. Both arguments in Å, of shapes that broadcast.
+    """
+    end, width = FLOOR_END * prior_end, FLOOR_WIDTH * prior_end
+    t = ((distance - end) / width + 1.0).clamp(0.0, 1.0)
+    rise = t**4 * (2.5 + t * (t - 3.0))
+    return end + width * (rise - 0.5) + (distance - end).clamp(min=0.0)
 
 
 class Interaction(nn.Module):
@@ -236,6 +249,7 @@ class StudentForceField(nn.Module):
         cutoff = self.architecture.cutoff_A
         distance = torch.sqrt((vectors * vectors).sum(-1, keepdim=True))
         unit = vectors / distance
+        distance = seen_distance(distance, self._pair_tables(species, vectors, pairs)[2, ..., None])
         switch = envelope(distance / cutoff)
         frequencies = self._frequencies.to(vectors)
         basis = torch.sin(distance * frequencies) * (BASIS_SCALE * switch / distance)
@@ -249,15 +263,18 @@ class StudentForceField(nn.Module):
 
     def prior_energies(self, species: Tensor, vectors: Tensor, pairs: Pairs) -> Tensor:
         """Return each atom's share of the short-range repulsion, eV (half of each pair's)."""
-        tables = self.prior_tables.to(vectors)
-        kind = pairs.centers(species) * len(self.architecture.elements) + pairs.neighbors(species)
-        strength, inverse_length, cutoff = tables[:, kind]
+        strength, inverse_length, cutoff = self._pair_tables(species, vectors, pairs)
         distance = torch.sqrt((vectors * vectors).sum(-1))
         reduced = distance * inverse_length
         screening = torch.zeros_like(reduced)
         for coefficient, exponent in zip(ZBL_COEFFICIENTS, ZBL_EXPONENTS, strict=True):
             screening = screening + coefficient * torch.exp(-exponent * reduced)
         return pairs.sum(0.5 * strength / distance * screening * envelope(distance / cutoff))
+
+    def _pair_tables(self, species: Tensor, vectors: Tensor, pairs: Pairs) -> Tensor:
+        """Return the prior's table (3, ...pairs), see :func:`mlff_md.student.prior.pair_tables`."""
+        kind = pairs.centers(species) * len(self.architecture.elements) + pairs.neighbors(species)
+        return self.prior_tables.to(vectors)[:, kind]
 
     def forward(self, species: Tensor, edges: Tensor, vectors: Tensor) -> Tensor:
         """Return atomic energies, eV, float64, shape (N,).

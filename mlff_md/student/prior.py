@@ -10,6 +10,16 @@ with a twice continuously differentiable switch ``f`` that ends at :data:`RADIUS
 sum of the covalent radii (Cordero et al., Dalton Trans. 2008, 2832). No vibrating bond comes that
 close, triple bonds included: a prior that reaches into the bonds roughens them where its switch
 ends, and the energy of a run at 0.5 fs then wanders. The network learns the rest.
+
+Alone, the prior would not do: a network extrapolates to thousands of eV, of either sign, at
+distances that it never saw. So it does not get to see them. Below the prior's end it is shown a
+distance that levels off at a floor,
+
+.. math::  r_{\mathrm{seen}} = r_f + w\,S(t) + \max(r - r_h, 0),\qquad t = (r - r_l) / w
+           \text{ within } 0..1
+
+with ``S`` the integral of the quintic smoothstep, which is ``r`` itself from ``r_h`` on: twice
+continuously differentiable, and what is left to change at shorter distances is the prior.
 """
 
 from __future__ import annotations
@@ -22,8 +32,18 @@ import numpy.typing as npt
 from mlff_md.errors import StructureError
 from mlff_md.units import BOHR_A, COULOMB_EV_A
 
+PRIOR = "zbl-floor-1"
+"""Name of what this module defines; a student file says which prior its weights go with."""
+
 RADIUS_FACTOR = 0.7
 """Of the sum of the covalent radii: 0.75 Å for C-H, 1.00 Å for C=O and N≡N."""
+
+FLOOR_END = 0.66 / 0.70
+"""``r_h`` as a part of the prior's end: 0.66 of the sum of the covalent radii."""
+
+FLOOR_WIDTH = 0.12 / 0.70
+"""``w = r_h - r_l``. The floor ``r_f = r_h - w / 2`` is then 0.60 of the sum of the covalent radii,
+where the sampling of the training sets ends."""
 
 ZBL_EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
 ZBL_COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)

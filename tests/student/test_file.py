@@ -70,6 +70,7 @@ def test_newer_minor_schema_is_read(random_student: Student, tmp_path: Path) -> 
         ({"energy_scale_eV": "x"}, "damaged"),
         ({"prior_radii_A": None}, "damaged"),
         ({"prior_radii_A": [0.0] * 8}, "must be positive"),
+        ({"prior": "another"}, "upgrade mlff-md"),
         ({"prior_radii_A": [3.0] * 8}, "within the reach"),
         ({"accuracy": [1]}, "no table"),
         ({"teacher": "gfn2"}, "no table"),

@@ -13,7 +13,13 @@ from mlff_md import read_structure
 from mlff_md.errors import StructureError, StudentFileError
 from mlff_md.graph import build_graph
 from mlff_md.student import ORGANIC_ELEMENTS, SIZES, Architecture
-from mlff_md.student.network import DensePairs, EdgeList, StudentForceField, envelope
+from mlff_md.student.network import (
+    DensePairs,
+    EdgeList,
+    StudentForceField,
+    envelope,
+    seen_distance,
+)
 from mlff_md.student.prior import (
     ZBL_COEFFICIENTS,
     ZBL_EXPONENTS,
@@ -65,6 +71,23 @@ def test_envelope_is_twice_differentiable_at_the_cutoff() -> None:
         assert derivative.abs().max() < 1e-5
     assert envelope(torch.tensor([0.0])) == 1.0
     assert envelope(torch.tensor([0.5])) > 0.7
+
+
+def test_the_network_is_shown_a_distance_with_a_floor() -> None:
+    end = torch.tensor([1.0, 1.4], dtype=torch.float64)
+    distance = torch.linspace(0.01, 3.0, 3001, dtype=torch.float64)[:, None].requires_grad_(True)
+    seen = seen_distance(distance, end)
+    (slope,) = torch.autograd.grad(seen[:, 0].sum(), distance, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), distance)
+    beyond = distance[:, 0] >= 0.66 / 0.7
+    assert torch.allclose(seen[beyond, 0], distance[beyond, 0], rtol=1e-14)
+    assert seen[0, 0].item() == pytest.approx(0.60 / 0.7)
+    assert seen[0, 1].item() == pytest.approx(1.4 * 0.60 / 0.7)
+    assert (slope >= 0.0).all()
+    assert (slope <= 1.0 + 1e-12).all()
+    # Twice continuously differentiable: the curvature has no step anywhere.
+    assert curvature.diff(dim=0).abs().max() < 0.6
+    assert curvature.max() > 5.0
 
 
 def test_dense_and_edge_list_are_one_network() -> None:
