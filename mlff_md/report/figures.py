@@ -126,7 +126,8 @@ def _draw_series(
         many = len(data.x) > 200
         style: dict[str, Any] = {"color": color, "marker": marker, "linestyle": "none"}
         style |= {"markersize": 2.2 if many else 4.5, "alpha": 0.45 if many else 1.0}
-        style |= {"markeredgewidth": 0, "label": label}
+        # Above the labels of reference lines, which must not hide a point.
+        style |= {"markeredgewidth": 0, "label": label, "zorder": 4}
         if has_range:
             axes.errorbar(data.x, data.y, yerr=_offsets(data), capsize=2.5, elinewidth=1.1, **style)
         else:
