@@ -56,11 +56,13 @@ def _list(as_json: bool) -> int:
     if as_json:
         say(json.dumps(rows, indent=2))
         return 0
-    say(f"{'name':<12}{'parameters':>11}  {'force R2':>8}  {'MAE eV/Å':>8}  teacher    elements")
+    say(
+        f"{'name':<12}{'parameters':>11}  {'force R2':>8}  {'MAE eV/Å':>8}  {'teacher':<22}elements"
+    )
     for row in rows:
         say(
             f"{row['name']:<12}{row['parameters']:>11,}  {_number(row['force_r2'], 4):>8}  "
-            f"{_number(row['force_mae_eV_per_A'], 3):>8}  {row['teacher'] or '':<9}  "
+            f"{_number(row['force_mae_eV_per_A'], 3):>8}  {row['teacher'] or '':<22}"
             f"{' '.join(row['elements'])}"
         )
     say("'mlff-md models show NAME' prints the card of one")
