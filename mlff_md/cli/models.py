@@ -57,12 +57,12 @@ def _list(as_json: bool) -> int:
         say(json.dumps(rows, indent=2))
         return 0
     say(
-        f"{'name':<12}{'parameters':>11}  {'force R2':>8}  {'MAE eV/Å':>8}  {'teacher':<22}elements"
+        f"{'name':<12}{'parameters':>11}  {'force R2':>8}  {'MAE eV/Å':>8}  {'teacher':<23}elements"
     )
     for row in rows:
         say(
             f"{row['name']:<12}{row['parameters']:>11,}  {_number(row['force_r2'], 4):>8}  "
-            f"{_number(row['force_mae_eV_per_A'], 3):>8}  {row['teacher'] or '':<22}"
+            f"{_number(row['force_mae_eV_per_A'], 3):>8}  {row['teacher'] or '':<23}"
             f"{' '.join(row['elements'])}"
         )
     say("'mlff-md models show NAME' prints the card of one")
