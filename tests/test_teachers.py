@@ -220,6 +220,16 @@ def test_gfn(name, method, capfd):
     assert np.isfinite(hydroxide[0])
 
 
+def test_gfn_refuses_a_charge_that_it_would_ignore():
+    pytest.importorskip("tblite.ase")
+    hydroxide = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]], info={"charge": -1})
+    with pytest.raises(StructureError, match=r"write gfn2-xtb\?charge=-1"):
+        evaluate(hydroxide, teacher("gfn2-xtb"))
+    assert np.isfinite(evaluate(hydroxide, teacher("gfn2-xtb?charge=-1"))[0])
+    with pytest.raises(ConfigError, match="accuracy must be a number, got 'abc'"):
+        teacher("gfn2-xtb?accuracy=abc")
+
+
 def test_gfn_guard():
     pytest.importorskip("tblite.ase")
     calculator = teacher("gfn2-xtb?max_iterations=2")

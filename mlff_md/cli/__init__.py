@@ -9,9 +9,12 @@ import difflib
 import errno
 import importlib
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from mlff_md._version import __version__
 from mlff_md.cli.parser import COULD_NOT_RUN, Parser
@@ -42,7 +45,7 @@ options of every command:
 example:
   mlff-md validate-nve aspirin.xyz --model tiny
 
-exit codes: 0 pass, 1 fail, 2 inconclusive, 3 could not run"""
+exit codes: 0 pass, 1 fail, 2 inconclusive, 3 could not run, 130 interrupted, 143 terminated"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"mlff-md {__version__}")
         return 0
     name = words[0]
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         return _run(name, words[1:])
     except SystemExit as stop:  # argparse: --help, or a bad option already explained
@@ -65,11 +70,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"mlff-md {name}: interrupted", file=sys.stderr)
         return 130
+    except TerminatedError:
+        print(f"mlff-md {name}: terminated", file=sys.stderr)
+        return 143
     except Exception as error:
         if debug:
             traceback.print_exc()
         print(f"mlff-md {name}: error: {explain(error)}", file=sys.stderr)
         return COULD_NOT_RUN
+
+
+class TerminatedError(BaseException):
+    """The process was asked to end: unwinds it, so that files are closed."""
+
+
+def _terminate(_signal: int, _frame: object) -> NoReturn:
+    raise TerminatedError
 
 
 def explain(error: Exception) -> str:

@@ -41,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     stem = Path(arguments.structure).stem
     name = arguments.out or f"{arguments.ensemble}-{stem}-{short_name(arguments.model)}.traj"
     out = Path(name)
+    if out.exists() and out.samefile(arguments.structure):
+        raise ConfigError(f"--out {out} is the structure itself; choose another")
     if out.exists() and not arguments.force:
         raise ConfigError(f"{out} exists; choose another --out or pass --force")
     function = run_nvt if arguments.ensemble == "nvt" else run_nve

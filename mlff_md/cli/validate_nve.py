@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlff_md.cli.model import add_model_options, make_calculator, short_name
-from mlff_md.cli.output import say
+from mlff_md.cli.output import say, told_warnings
 from mlff_md.cli.parser import Parser, add_options, chosen
+from mlff_md.errors import ConfigError
 
 EXAMPLE = "mlff-md validate-nve inputs/structures/aspirin.xyz --model tiny --out aspirin-nve"
 
@@ -41,7 +42,6 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the protocol, write the report and return the verdict's exit code."""
-    from mlff_md.errors import ConfigError
     from mlff_md.progress import ConsoleProgress
     from mlff_md.protocols import nve
     from mlff_md.protocols.records import EXIT_CODES
@@ -53,23 +53,25 @@ def run(arguments: argparse.Namespace) -> int:
     thresholds = with_overrides(parse_overrides(arguments.threshold))
     atoms = read_structure(arguments.structure)
     out = Path(arguments.out or _default_out(arguments))
-    if not arguments.force and any((out / name).exists() for name in ("report.json", "raw")):
-        raise ConfigError(f"{out} already holds results; choose another --out or pass --force")
+    if not arguments.force:
+        _refuse_used(out)
     calculator = make_calculator(arguments)
     started = time.perf_counter()
-    raw = nve.run(
-        atoms,
-        calculator,
-        out,
-        **chosen(arguments, nve.run),
-        overwrite=arguments.force,
-        progress=ConsoleProgress(),
-    )
+    with told_warnings() as told:
+        raw = nve.run(
+            atoms,
+            calculator,
+            out,
+            **chosen(arguments, nve.run),
+            overwrite=arguments.force,
+            progress=ConsoleProgress(),
+        )
     report = nve.analyze(raw, thresholds)
     provenance = {
         **report.provenance,
         "command_line": shlex.join(["mlff-md", *sys.argv[1:]]),
         "wall_time_s": round(time.perf_counter() - started, 1),
+        "warnings": told,
     }
     report = replace(report, provenance=provenance)
     paths = write_report(report, out, overwrite=arguments.force)
@@ -81,6 +83,17 @@ def run(arguments: argparse.Namespace) -> int:
             say(f"  {check.verdict:<12} {check.title}: {check.summary}")
         say(f"report: {paths.html}")
     return EXIT_CODES[report.verdict]
+
+
+def _refuse_used(out: Path) -> None:
+    from mlff_md.protocols.records import DERIVED_FILES, REPORT_JSON
+
+    if any((out / name).exists() for name in (REPORT_JSON, *DERIVED_FILES)):
+        raise ConfigError(f"{out} already holds a report; choose another --out or pass --force")
+    if (out / "raw").exists():
+        raise ConfigError(
+            f"{out} holds a run without a report, perhaps interrupted; pass --force to replace it"
+        )
 
 
 def _default_out(arguments: argparse.Namespace) -> str:

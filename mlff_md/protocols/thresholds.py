@@ -78,8 +78,8 @@ def with_overrides(
                 f"did you mean {' or '.join(near)}?" if near else "known: " + ", ".join(thresholds)
             )
             raise ConfigError(f"there is no threshold {name!r}; {hint}")
-        if not math.isfinite(value):
-            raise ConfigError(f"the threshold {name} must be a finite number, got {value}")
+        if not (math.isfinite(value) and value >= 0.0):
+            raise ConfigError(f"the threshold {name} must be a number, zero or more, got {value}")
         old = thresholds[name]
         unit = "" if old.unit == "1" else f" {old.unit}"
         source = f"set by the user (was {old.value:g}{unit}: {old.source})"

@@ -71,7 +71,8 @@ def write_report(report: Report, out_dir: str | Path, overwrite: bool = False) -
         If the report does not fit ``report.schema.json``.
     """
     folder = Path(out_dir)
-    if not overwrite and os.path.lexists(folder / REPORT_JSON):
+    names = (REPORT_JSON, *DERIVED_FILES)
+    if not overwrite and any(os.path.lexists(folder / name) for name in names):
         raise ConfigError(f"{folder} already holds a report; choose another --out or pass --force")
     text = report.to_json()
     # Drawn from what the JSON says, so that a later render() gives the same bytes.

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
 
+_GFN_NUMBERS = {"accuracy", "charge", "electronic_temperature", "max_iterations", "multiplicity"}
+
+
 def make_gfn(method: str, argument: str, options: Mapping[str, Any]) -> Calculator:
     """Return GFN1-xTB or GFN2-xTB from tblite.
 
@@ -42,9 +45,13 @@ def make_gfn(method: str, argument: str, options: Mapping[str, Any]) -> Calculat
     except ImportError as error:
         raise missing("tblite", "mlff-md[teacher]", error) from error
     _check_options(method.lower(), options, TBLite.default_parameters)
-    return guarded(TBLite, method)(
-        **{"method": method, "verbosity": 0, "accuracy": 0.01, **options}
-    )
+    for name in _GFN_NUMBERS & options.keys():
+        if not isinstance(options[name], int | float):
+            raise ConfigError(f"{method.lower()}: {name} must be a number, got {options[name]!r}")
+    defaults = {"method": method, "verbosity": 0, "accuracy": 0.01}
+    multiplicity = options.get("multiplicity") or 1
+    state = (("charge", options.get("charge") or 0), ("multiplicity", multiplicity))
+    return guarded(TBLite, method, state=state)(**{**defaults, **options})
 
 
 def make_emt(argument: str, options: Mapping[str, Any]) -> Calculator:
@@ -167,7 +174,9 @@ def make_mace(argument: str, options: Mapping[str, Any]) -> Calculator:
 
 
 @lru_cache(maxsize=32)
-def guarded(base: type, label: str, needs_charge: bool = False) -> Any:
+def guarded(
+    base: type, label: str, needs_charge: bool = False, state: tuple[tuple[str, float], ...] = ()
+) -> Any:
     """Return a subclass of an ASE calculator that checks structures and mends its errors.
 
     Parameters
@@ -179,6 +188,9 @@ def guarded(base: type, label: str, needs_charge: bool = False) -> Any:
     needs_charge
         Give neutral singlets their ``charge`` and ``spin`` in ``atoms.info``, where the
         structure does not say otherwise.
+    state
+        Charge and multiplicity that the calculator was made for: a structure that says otherwise
+        in ``atoms.info`` is refused, since the calculator would ignore it.
     """
     from ase.calculators.calculator import (
         CalculatorError,
@@ -197,6 +209,12 @@ def guarded(base: type, label: str, needs_charge: bool = False) -> Any:
         ) -> None:
             if atoms is not None:
                 check_structure(atoms)
+                for name, value in state:
+                    if atoms.info.get(name, value) != value:
+                        raise StructureError(
+                            f"the structure says {name}={atoms.info[name]}, the teacher was made "
+                            f"for {value}: write {label.lower()}?{name}={atoms.info[name]}"
+                        )
                 if needs_charge and not {"charge", "spin"} <= atoms.info.keys():
                     atoms = atoms.copy()
                     atoms.info = {"charge": 0, "spin": 1, **atoms.info}

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,9 @@ def test_bad_files(
     words = ["validate-nve", ethanol_file, "--model", student_file, "--out", str(blocked / "out")]
     assert "blocked" in error_of(*words)
     assert "drift" in error_of("validate-nve", ethanol_file, *base, "--threshold", "drfit=1")
+    assert "zero or more" in error_of(
+        "validate-nve", ethanol_file, *base, "--threshold", "drift=-1"
+    )
     assert "--steps" in error_of("validate-nve", ethanol_file, *base, "--stepps", "5")
     assert "invalid int" in error_of("validate-nve", ethanol_file, *base, "--steps", "many")
     assert "did you mean validate-nve" in error_of("validate-nev", ethanol_file)
@@ -220,6 +224,55 @@ def test_no_teacher_installed(
     )
     assert code == 3
     assert "pip install" in one_error_line(error)
+
+
+@pytest.mark.filterwarnings("default")
+def test_warnings_reach_the_report(
+    capsys: pytest.CaptureFixture[str], student_file: str, tmp_path: Path
+) -> None:
+    atoms = molecule("CH3CH2OH")
+    atoms.info["charge"] = 1
+    write(tmp_path / "charged.extxyz", atoms)
+    words = ["validate-nve", str(tmp_path / "charged.extxyz"), "--model", student_file]
+    _, _, error = run(capsys, *words, "--out", str(tmp_path / "out"), *QUICK)
+    assert "mlff-md: warning: untrained knows neither charge nor spin" in error
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert any("charge=1" in line for line in report["provenance"]["warnings"])
+
+
+def test_nothing_of_the_users_is_overwritten(
+    capsys: pytest.CaptureFixture[str], student_file: str, ethanol_file: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.html").write_text("mine")
+    words = ["validate-nve", ethanol_file, "--model", student_file, "--out", str(out), *QUICK]
+    code, _, error = run(capsys, *words)
+    assert code == 3
+    assert "--force" in one_error_line(error)
+    assert (out / "report.html").read_text() == "mine"
+    code, _, error = run(
+        capsys, "md", ethanol_file, "--model", student_file, "--out", ethanol_file, "--force"
+    )
+    assert code == 3
+    assert "structure itself" in one_error_line(error)
+
+
+def test_terminated_is_said(student_file: str, ethanol_file: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mlff_md", "md", ethanol_file, "--model", student_file]
+    options = ["--steps", "1000000", "--timestep-fs", "0.01", "--temperature-K", "10"]
+    out = tmp_path / "run.traj"
+    process = subprocess.Popen(
+        [*command, *options, "--out", str(out)], stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(600):
+        if out.exists() and out.stat().st_size > 0:
+            break
+        time.sleep(0.1)
+    process.terminate()
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert one_error_line(error) == "mlff-md md: terminated"
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
