@@ -76,7 +76,7 @@ def read_structure(path: str | Path, index: int = -1) -> Atoms:
     except Exception as error:
         # The readers of ASE's eighty formats raise whatever their parsing runs into.
         raise StructureError(
-            f"{path} is damaged or not a {file_format} file ({_first_line(error)})"
+            f"{path} is damaged or no readable {file_format} file ({_first_line(error)})"
         ) from error
     if not isinstance(atoms, Atoms):
         raise StructureError(f"{path} holds no structure ({file_format} format)")
