@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mlff_md.cli.model import add_model_options, make_calculator, short_name
-from mlff_md.cli.output import say
+from mlff_md.cli.output import say, told_warnings
 from mlff_md.cli.parser import Parser, add_options, chosen, refuse_unused
 
 EXAMPLE = "mlff-md md inputs/structures/ethanol.xyz --ensemble nvt --steps 20000 --out ethanol.traj"
@@ -49,13 +49,14 @@ def run(arguments: argparse.Namespace) -> int:
     if function is run_nve:
         only_nvt = ("friction_per_ps", "keep_velocities")
         refuse_unused(arguments, arguments.parser, only_nvt, "without --ensemble nvt")
-    result = function(
-        atoms,
-        make_calculator(arguments),
-        trajectory=out,
-        progress=ConsoleProgress(),
-        **chosen(arguments, function),
-    )
+    with told_warnings():
+        result = function(
+            atoms,
+            make_calculator(arguments),
+            trajectory=out,
+            progress=ConsoleProgress(),
+            **chosen(arguments, function),
+        )
     temperature = result.temperature_K
     say(f"{len(temperature)} samples, temperature {temperature.mean():.1f} K")
     energy = result.total_energy_eV

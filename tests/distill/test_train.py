@@ -26,7 +26,7 @@ from mlff_md.distill.step import CompiledSteps
 from mlff_md.distill.train import distill
 from mlff_md.engines import make_engine
 from mlff_md.errors import ConfigError, DataError
-from mlff_md.student import load_student
+from mlff_md.student import SIZES, load_student
 from mlff_md.student.network import StudentForceField
 
 CONFIG = """
@@ -226,6 +226,8 @@ def test_shipped_configurations_are_valid() -> None:
     for path in paths:
         config = DistillConfig.load(path)
         assert config.training.steps > 1000
+        size = config.student.name.removeprefix("gfn2-").removesuffix("-v1")
+        assert config.student.architecture == SIZES[size]
 
 
 def test_force_errors_on_known_numbers() -> None:
