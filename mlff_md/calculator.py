@@ -11,10 +11,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 
-from mlff_md.engines import Properties, assemble, evaluate_structures, make_engine
-from mlff_md.errors import ConfigError, StructureError
-from mlff_md.graph import build_graph
-from mlff_md.neighbors import NeighborList
+from mlff_md.engines import Properties, evaluate_structures, make_engine
+from mlff_md.errors import StructureError
 from mlff_md.student import Student, load_student
 
 
@@ -33,7 +31,7 @@ class StudentForceFieldCalculator(Calculator):
     device
         ``cpu``, ``cuda`` or ``cuda:N``.
     engine
-        ``torch``, ``torchscript``, or ``auto``: the fastest that this machine has.
+        ``native``, ``torch``, ``torchscript``, or ``auto``: the fastest that this machine has.
     dtype
         ``float32`` for MD; ``float64`` for checks that need it, at two to three times the cost.
     skin_A
@@ -73,10 +71,10 @@ class StudentForceFieldCalculator(Calculator):
         threads: int = 1,
     ) -> None:
         super().__init__()
-        if not 0.0 <= skin_A <= 10.0:
-            raise ConfigError(f"skin_A must be 0..10 Å, got {skin_A}")
         self.student = student if isinstance(student, Student) else load_student(student)
-        self.engine = make_engine(self.student, engine, device=device, dtype=dtype, threads=threads)
+        self.engine = make_engine(
+            self.student, engine, device=device, dtype=dtype, threads=threads, skin_A=skin_A
+        )
         self._options = {
             "device": device,
             "engine": engine,
@@ -85,7 +83,6 @@ class StudentForceFieldCalculator(Calculator):
             "threads": threads,
         }
         self.n_evaluations = 0
-        self._neighbor_list = NeighborList(self.student.cutoff_A, skin_A)
         self._state: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -99,7 +96,7 @@ class StudentForceFieldCalculator(Calculator):
             "student": self.student.name,
             "student_sha256": self.student.sha256,
             "teacher": dict(self.student.manifest.teacher),
-            "skin_A": self._neighbor_list.skin_A,
+            "skin_A": self.engine.skin_A,
             **self.engine.describe(),
         }
 
@@ -145,19 +142,16 @@ class StudentForceFieldCalculator(Calculator):
         if self._state is None or not np.array_equal(self._state[0], atoms.numbers):
             self._warn_of_charge_and_spin(atoms)
         self.reset()
-        graph = build_graph(
-            atoms, self.student.elements, self.student.cutoff_A, self._neighbor_list
-        )
+        computed = self.engine.compute(atoms)
         self.n_evaluations += 1
-        (properties_,) = assemble(graph, self.engine.evaluate(graph))
         self.results = {
-            "energy": properties_.energy,
-            "free_energy": properties_.energy,
-            "energies": properties_.energies,
-            "forces": properties_.forces,
+            "energy": computed.energy,
+            "free_energy": computed.energy,
+            "energies": computed.energies,
+            "forces": computed.forces,
         }
-        if properties_.stress is not None:
-            self.results["stress"] = properties_.stress
+        if computed.stress is not None:
+            self.results["stress"] = computed.stress
         self._state = (
             atoms.numbers.copy(),
             atoms.positions.copy(),

@@ -16,7 +16,7 @@ PACKAGE = Path(mlff_md.__file__).parent
 # Each layer may import from itself and from the layers named; see docs/how-it-works.md.
 BASE = {"_version", "errors", "units", "files"}
 GRAPH = {*BASE, "structures", "neighbors", "pairs", "graph"}
-ENGINES = {*GRAPH, "student", "engines"}
+ENGINES = {*GRAPH, "student", "native", "engines"}
 LOOP = {*BASE, "progress", "trajectory", "velocities", "md_loop"}
 RUN = {*ENGINES, *LOOP, "calculator", "teachers", "statistics", "md"}
 ALLOWED = {
@@ -29,6 +29,7 @@ ALLOWED = {
     "pairs": GRAPH,
     "graph": GRAPH,
     "student": {*BASE, "student"},
+    "native": {*BASE, "student", "native"},
     "engines": ENGINES,
     "calculator": {*ENGINES, "calculator"},
     "teachers": {*GRAPH, "teachers"},

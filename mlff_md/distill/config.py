@@ -24,6 +24,8 @@ class StudentConfig:
     num_interactions: int = 2
     num_rbf: int = 12
     cutoff_A: float = 5.0
+    vector_dim: int = 0
+    quadrupole_dim: int = 0
     mlp_dim: int = 0
     elements: tuple[str, ...] = ORGANIC_ELEMENTS
     neighbor_norm: float = 12.0
@@ -77,8 +79,12 @@ class OptimizerConfig:
         Atoms (with padding) per step.
     buckets
         Padded sizes: each frame goes into the next larger one.
+    optimizer
+        ``soap`` (:class:`mlff_md.distill.soap.SOAP`) or ``adamw``.
     learning_rate, warmup_steps
         Peak of a cosine schedule that ends at 0.3 % of the peak, after a linear warm-up.
+    weight_decay
+        Of AdamW alone.
     energy_weight, late_energy_factor, late_fraction
         Weight of the energy term beside the force term, and the factor it gets in the last part
         of the run.
@@ -90,8 +96,9 @@ class OptimizerConfig:
 
     steps: int = 20_000
     atoms_per_batch: int = 256
-    buckets: tuple[int, ...] = (10, 16, 21, 26, 32, 46)
-    learning_rate: float = 4e-3
+    buckets: tuple[int, ...] = (14, 20, 26, 32, 46)
+    optimizer: str = "soap"
+    learning_rate: float = 3e-3
     warmup_steps: int = 300
     weight_decay: float = 1e-6
     clip_norm: float = 5.0
@@ -111,6 +118,7 @@ class OptimizerConfig:
             _require(0.0 < getattr(self, name) < math.inf, name, "positive", self)
         for name in ("warmup_steps", "seed", "weight_decay", "energy_weight", "late_energy_factor"):
             _require(0.0 <= getattr(self, name) < math.inf, name, "zero or more", self)
+        _require(self.optimizer in ("soap", "adamw"), "optimizer", "soap or adamw", self)
         _require(0.0 <= self.late_fraction <= 1.0, "late_fraction", "0 to 1", self)
         _require(0.0 <= self.ema_decay < 1.0, "ema_decay", "0 or more and below 1", self)
         ascending = all(a < b for a, b in zip((0, *self.buckets), self.buckets, strict=False))

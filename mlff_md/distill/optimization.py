@@ -14,6 +14,7 @@ from torch import Tensor
 from mlff_md.distill.batches import Bucket, Targets, epoch_batches
 from mlff_md.distill.config import OptimizerConfig
 from mlff_md.distill.dense import DenseMolecules
+from mlff_md.distill.soap import SOAP
 from mlff_md.distill.step import CompiledSteps
 from mlff_md.errors import SimulationError
 
@@ -35,12 +36,7 @@ class Optimization:
         self._names = [name.removeprefix("network.") for name, _ in model.named_parameters()]
         self._parameters = [p.detach().clone() for p in model.parameters()]
         self._average = [p.clone() for p in self._parameters]
-        self._optimizer = torch.optim.AdamW(
-            self._parameters,
-            lr=settings.learning_rate,
-            betas=(0.9, 0.99),
-            weight_decay=settings.weight_decay,
-        )
+        self._optimizer = _optimizer(self._parameters, settings)
         self._compute = CompiledSteps(model, settings.compile)
         self._epoch: tuple[int, list[tuple[int, np.ndarray]]] = (-1, [])
         self._batches = len(epoch_batches(buckets, settings.atoms_per_batch, 0, 0))
@@ -113,6 +109,17 @@ class Optimization:
         warmup = min(1.0, (self.step + 1) / max(1, settings.warmup_steps))
         cosine = 0.5 * (1.0 + math.cos(math.pi * progress)) + 0.003
         return settings.learning_rate * warmup * cosine
+
+
+def _optimizer(parameters: list[Tensor], settings: OptimizerConfig) -> torch.optim.Optimizer:
+    if settings.optimizer == "soap":
+        return SOAP(parameters, lr=settings.learning_rate)
+    return torch.optim.AdamW(
+        parameters,
+        lr=settings.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=settings.weight_decay,
+    )
 
 
 def _copy(target: list[Tensor], source: list[Tensor]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff_md.engines.base import Evaluation
+from mlff_md.engines.evaluation import Evaluation
 from mlff_md.graph import Graph
 
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
@@ -71,6 +71,14 @@ def virials(graph: Graph, gradients: NDArray[np.floating]) -> NDArray[np.float64
     return symmetric
 
 
+def stress_of(virial: NDArray[np.float64], volume_A3: float) -> NDArray[np.float64] | None:
+    """Return virial / volume in Voigt order, eV/Å^3; ``None`` where the volume is nan."""
+    if volume_A3 != volume_A3:
+        return None
+    stress: NDArray[np.float64] = np.array([virial[axes] for axes in _VOIGT]) / volume_A3
+    return stress
+
+
 def assemble(graph: Graph, evaluation: Evaluation) -> list[Properties]:
     """Return the properties of each structure of a batch, in its order."""
     all_forces = forces(graph, evaluation.gradients)
@@ -79,11 +87,8 @@ def assemble(graph: Graph, evaluation: Evaluation) -> list[Properties]:
     result = []
     for k in range(graph.n_structures):
         atoms = slice(first[k], first[k + 1])
-        volume = graph.volumes[k]
         virial = all_virials[k]
-        stress = None
-        if volume == volume:  # nan: no volume
-            stress = np.array([virial[axes] for axes in _VOIGT]) / volume
+        stress = stress_of(virial, graph.volumes[k])
         energies = evaluation.energies[atoms]
         result.append(
             Properties(float(energies.sum()), energies, all_forces[atoms], virial, stress)

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from mlff_md.engines.assemble import Properties, assemble
+from mlff_md.engines.evaluation import Evaluation
+from mlff_md.graph import Graph, build_graph
+from mlff_md.neighbors import NeighborList
 
-from mlff_md.graph import Graph
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """What an engine returns for a graph.
-
-    Attributes
-    ----------
-    energies
-        float64 [N], energy of each atom, eV; zero where the atom is not local.
-    gradients
-        float [E, 3], derivative of the summed energies by each edge vector, eV/Å.
-    """
-
-    energies: NDArray[np.float64]
-    gradients: NDArray[np.floating]
+if TYPE_CHECKING:
+    from ase import Atoms
 
 
 class Engine(ABC):
@@ -34,15 +20,38 @@ class Engine(ABC):
 
     Every engine returns the same numbers for the same graph, to the noise of its floating-point
     type; forces, virial and stress follow in :func:`mlff_md.engines.assemble.assemble`.
+
+    Parameters
+    ----------
+    elements
+        Chemical symbols in the order of the species indices.
+    cutoff_A
+        Edges join atoms closer than this, Å.
+    skin_A
+        Of the neighbor list that :meth:`compute` keeps, Å.
     """
 
     name: str
-    elements: tuple[str, ...]
-    cutoff_A: float
+
+    def __init__(self, elements: tuple[str, ...], cutoff_A: float, skin_A: float) -> None:
+        self.elements, self.cutoff_A, self.skin_A = elements, cutoff_A, skin_A
+        self._neighbor_list = NeighborList(cutoff_A, skin_A)
 
     @abstractmethod
     def evaluate(self, graph: Graph) -> Evaluation:
         """Evaluate a graph whose species refer to ``self.elements``."""
+
+    def compute(self, atoms: Atoms) -> Properties:
+        """Evaluate a structure, reusing the neighbor list of the one before where possible.
+
+        Raises
+        ------
+        StructureError
+            If the structure cannot be evaluated.
+        """
+        graph = build_graph(atoms, self.elements, self.cutoff_A, self._neighbor_list)
+        (properties,) = assemble(graph, self.evaluate(graph))
+        return properties
 
     @abstractmethod
     def describe(self) -> Mapping[str, Any]:

@@ -5,22 +5,26 @@ hold the two together at 1e-12), written out: the graph that torch runs, scripts
 has no autograd in it, keeps only the intermediates that the reverse pass needs, and treats the
 first layer (no incoming vectors) and the last one (no outgoing vectors) for what they are.
 
-With weights ``W`` and, per pair, the basis ``b(r)``, unit vector ``u`` and filters
-``w = W_f b(r)``, a layer computes
+With weights ``W`` and, per pair, the basis ``b(r)``, unit vector ``u``, quadrupole ``y(u)`` and
+filters ``w = W_f b(r)``, a layer computes (``ḡ``: the energy's derivative by g; ``T p`` is tensor
+times vector, feature by feature)
 
 ==============================================  ==============================================
-forward                                         reverse (``ḡ`` is the energy's derivative by g)
+forward                                         reverse
 ==============================================  ==============================================
 x = W_2 silu(W_1 h + c_1) + c_2                 h̄ += W_1ᵀ (silu'(.) ∘ W_2ᵀ x̄)
 h_i += n Σ_j x¹_j w¹                            w̄¹ = n h̄_i x¹_j,  x̄¹_j += n h̄_i w¹
-v_i += n Σ_j x²_j w² u + x³_j w³ v_j            (x²w²)‾ = n v̄_i·u,  ū += n v̄_i x²w², ...
-p, q = U v;  s = sqrt(q·q + ε)                  v̄ += Uᵀ (p̄, q̄ + s̄ q / s)
+v_i += n Σ_j x²_j w² u + x⁴_j w⁴ v_j            (x²w²)‾ = n v̄_i·u,  ū += n v̄_i x²w², ...
+t_i += n Σ_j x³_j w³ y + x⁵_j w⁵ t_j            (x³w³)‾ = n t̄_i·y,  ȳ += n t̄_i x³w³, ...
+p, q = U v;  T = U' t;  z = T p                 v̄ += Uᵀ (p̄, q̄),  t̄ += U'ᵀ T̄
+s = |q|, p·q, |T|, z·q                          q̄ += s̄₁ q/|q| + s̄₂ p + s̄₄ z,  z̄ += s̄₄ q, ...
 (a, b, c) = W_4 silu(W_3 (h, s) + c_3) + c_4    (h̄, s̄) += W_3ᵀ (silu'(.) ∘ W_4ᵀ (ā, b̄, c̄))
-h += a + b (p·q);  v += c p                     ā = h̄,  b̄ = h̄ (p·q),  c̄ = v̄·p, ...
+h += a;  v += b p + c z                         ā = h̄,  b̄ = v̄·p,  c̄ = v̄·z,  z̄ += c v̄, ...
 ==============================================  ==============================================
 
-and the gradient of a pair's vector is ``(b̄·db/dr) u + (ū - (ū·u) u) / r``. The basis is that of
-the distance which the network is shown, see :mod:`mlff_md.student.prior`.
+(with norms |q| = sqrt(q·q + ε)), and the gradient of a pair's vector is
+``(b̄·db/dr) u + (g - (g·u) u) / r`` with ``g = ū + ȳ·dy/du``. The basis is that of the distance
+which the network is shown, see :mod:`mlff_md.student.prior`.
 """
 
 from __future__ import annotations
@@ -32,7 +36,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlff_md.student.network import BASIS_SCALE, NORM_EPSILON, Interaction, StudentForceField
+from mlff_md.student.network import (
+    BASIS_SCALE,
+    NORM_EPSILON,
+    SQRT3,
+    Interaction,
+    StudentForceField,
+    harmonics,
+    turn,
+)
 from mlff_md.student.prior import (
     FLOOR_END,
     FLOOR_WIDTH,
@@ -42,18 +54,70 @@ from mlff_md.student.prior import (
 
 
 class Tape(NamedTuple):
-    """What a layer's reverse pass needs of its forward pass (N atoms, E pairs, F features)."""
+    """What a layer's reverse pass needs of its forward pass (N atoms, E pairs)."""
 
     message_hidden: Tensor  # [N, H], before the activation
-    sent: Tensor  # [E, 2F or 3F], the neighbor's x
-    filters: Tensor  # [E, 2F or 3F]
-    vectors_sent: Tensor  # [E, 3, F], the neighbor's v; empty in the first layer
-    left: Tensor  # [N, 3, F], p
-    right: Tensor  # [N, 3, F], q
-    length: Tensor  # [N, F], s
+    sent: Tensor  # [E, M], the neighbor's x
+    filters: Tensor  # [E, M]
+    vectors_sent: Tensor  # [E, 3, V], the neighbor's v; empty in the first layer
+    tensors_sent: Tensor  # [E, 5, Q], the neighbor's t; empty in the first layer
+    left: Tensor  # [N, 3, V], p
+    right: Tensor  # [N, 3, V], q
+    turning: Tensor  # [N, 5, Q], T
+    turned: Tensor  # [N, 3, Q], z
+    length: Tensor  # [N, V], |q|
+    size: Tensor  # [N, Q], |T|
     update_hidden: Tensor  # [N, H], before the activation
-    gates: Tensor  # [N, 2F or 3F]
-    product: Tensor  # [N, F], p.q
+    gates: Tensor  # [N, F + V + Q], or [N, F] in the last layer
+
+
+class PairGeometry(NamedTuple):
+    """What the layers see of the pairs [E]."""
+
+    basis: Tensor  # [E, K + 1]
+    slope: Tensor  # [E, K + 1], d basis / dr
+    unit: Tensor  # [E, 3]
+    quadrupole: Tensor  # [E, 5]
+    center: Tensor
+    neighbor: Tensor
+
+
+class Adjoints(NamedTuple):
+    """Derivatives of the energy by the atoms' features."""
+
+    scalars: Tensor  # [N, F]
+    vectors: Tensor  # [N, 3, V]
+    tensors: Tensor  # [N, 5, Q]
+
+
+def turn_reverse(gradient: Tensor, vectors: Tensor) -> Tensor:
+    """Return the derivative of :func:`turn` by its tensors [N, 5, Q], given that of its result."""
+    a, b, c = gradient.unbind(-2)
+    x, y, z = vectors.unbind(-2)
+    return torch.stack(
+        [
+            a * y + b * x,
+            b * z + c * y,
+            (2.0 * c * z - a * x - b * y) / SQRT3,
+            a * z + c * x,
+            a * x - b * y,
+        ],
+        -2,
+    )
+
+
+def harmonics_reverse(gradient: Tensor, unit: Tensor) -> Tensor:
+    """Return the derivative by the unit vector [E, 3], given that by its harmonics [E, 5]."""
+    xy, yz, z2, xz, x2 = gradient.unbind(-1)
+    x, y, z = unit.unbind(-1)
+    return torch.stack(
+        [
+            SQRT3 * (y * xy + z * xz + x * x2),
+            SQRT3 * (x * xy + z * yz - y * x2),
+            SQRT3 * (y * yz + x * xz) + 3.0 * z * z2,
+        ],
+        -1,
+    )
 
 
 def silu_derivative(x: Tensor) -> Tensor:
@@ -71,6 +135,7 @@ class ReversibleLayer(nn.Module):
     message_out_weight: Tensor
     message_out_bias: Tensor
     mixing: Tensor
+    turning: Tensor
     update_in_weight: Tensor
     update_in_bias: Tensor
     update_out_weight: Tensor
@@ -78,7 +143,10 @@ class ReversibleLayer(nn.Module):
 
     def __init__(self, layer: Interaction) -> None:
         super().__init__()
-        self.first, self.last, self.width = layer.first, layer.last, layer.width
+        self.first, self.last = layer.first, layer.last
+        self.message_dims, self.gate_dims = list(layer.message_dims), list(layer.gate_dims)
+        self.width, self.vector_dim = layer.message_dims[0], layer.vector_dim
+        self.quadrupole_dim = layer.quadrupole_dim
         # Folding the norm into the filters saves a multiplication per pair and feature.
         filters = torch.cat([layer.filter.weight, layer.filter.bias.unsqueeze(1)], 1) * layer.norm
         self.register_buffer("filter", filters.detach().clone())
@@ -87,108 +155,134 @@ class ReversibleLayer(nn.Module):
             self.register_buffer(f"{name}_weight", linear.weight.detach().clone())
             self.register_buffer(f"{name}_bias", linear.bias.detach().clone())
         self.register_buffer("mixing", layer.mixing.weight.detach().clone())
+        self.register_buffer("turning", layer.turning.weight.detach().clone())
 
     def forward(
-        self,
-        scalars: Tensor,
-        vectors: Tensor,
-        basis: Tensor,
-        unit: Tensor,
-        center: Tensor,
-        neighbor: Tensor,
-    ) -> tuple[Tensor, Tensor, Tape]:
-        """Return the atoms' new scalar [N, F] and vector [N, 3, F] features, and the tape."""
-        width = self.width
+        self, scalars: Tensor, vectors: Tensor, tensors: Tensor, pairs: PairGeometry
+    ) -> tuple[Tensor, Tensor, Tensor, Tape]:
+        """Return the atoms' new scalars [N, F], vectors [N, 3, V], tensors [N, 5, Q], the tape."""
+        center, neighbor = pairs.center, pairs.neighbor
         message_hidden = functional.linear(scalars, self.message_in_weight, self.message_in_bias)
         sent = functional.linear(
             functional.silu(message_hidden), self.message_out_weight, self.message_out_bias
         ).index_select(0, neighbor)
-        filters = functional.linear(basis, self.filter)
-        product = sent * filters
-        carried = product[:, width : 2 * width].unsqueeze(1) * unit.unsqueeze(2)
-        vectors_sent = torch.empty(0, dtype=scalars.dtype, device=scalars.device)
+        filters = functional.linear(pairs.basis, self.filter)
+        parts = (sent * filters).split(self.message_dims, 1)
+        to_vectors = parts[1].unsqueeze(1) * pairs.unit.unsqueeze(2)
+        to_tensors = parts[2].unsqueeze(1) * pairs.quadrupole.unsqueeze(2)
+        vectors_sent = tensors_sent = torch.empty(0, dtype=scalars.dtype, device=scalars.device)
         if not self.first:
             vectors_sent = vectors.index_select(0, neighbor)
-            carried = carried + product[:, 2 * width :].unsqueeze(1) * vectors_sent
-        scalars = scalars.index_add(0, center, product[:, :width])
-        vectors = vectors.index_add(0, center, carried)
+            tensors_sent = tensors.index_select(0, neighbor)
+            to_vectors = to_vectors + parts[3].unsqueeze(1) * vectors_sent
+            to_tensors = to_tensors + parts[4].unsqueeze(1) * tensors_sent
+        scalars = scalars.index_add(0, center, parts[0])
+        vectors = vectors.index_add(0, center, to_vectors)
+        tensors = tensors.index_add(0, center, to_tensors)
 
-        mixed = functional.linear(vectors, self.mixing)
-        left, right = mixed[:, :, :width], mixed[:, :, width:]
+        left, right = functional.linear(vectors, self.mixing).split(self.vector_dim, 2)
+        turning = functional.linear(tensors, self.turning)
+        turned = turn(turning, left[:, :, : self.quadrupole_dim])
         length = torch.sqrt((right * right).sum(1) + NORM_EPSILON)
-        update_hidden = functional.linear(
-            torch.cat([scalars, length], 1), self.update_in_weight, self.update_in_bias
-        )
+        size = torch.sqrt((turning * turning).sum(1) + NORM_EPSILON)
+        bent = (turned * right[:, :, : self.quadrupole_dim]).sum(1)
+        invariants = torch.cat([scalars, length, (left * right).sum(1), size, bent], 1)
+        update_hidden = functional.linear(invariants, self.update_in_weight, self.update_in_bias)
         gates = functional.linear(
             functional.silu(update_hidden), self.update_out_weight, self.update_out_bias
         )
-        inner = (left * right).sum(1)
-        scalars = scalars + gates[:, :width] + gates[:, width : 2 * width] * inner
-        if not self.last:
-            vectors = vectors + gates[:, 2 * width :].unsqueeze(1) * left
+        if self.last:
+            scalars = scalars + gates
+        else:
+            gate, for_left, for_turned = gates.split(self.gate_dims, 1)
+            scalars = scalars + gate
+            vectors = vectors + for_left.unsqueeze(1) * left
+            vectors = vectors + self._padded(for_turned.unsqueeze(1) * turned)
         tape = Tape(
-            message_hidden, sent, filters, vectors_sent,
-            left, right, length, update_hidden, gates, inner,
+            message_hidden, sent, filters, vectors_sent, tensors_sent,
+            left, right, turning, turned, length, size, update_hidden, gates,
         )  # fmt: skip
-        return scalars, vectors, tape
+        return scalars, vectors, tensors, tape
 
     def reverse(
-        self,
-        grad_scalars: Tensor,
-        grad_vectors: Tensor,
-        tape: Tape,
-        basis_derivative: Tensor,
-        unit: Tensor,
-        center: Tensor,
-        neighbor: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        self, grad: Adjoints, tape: Tape, pairs: PairGeometry
+    ) -> tuple[Adjoints, Tensor, Tensor]:
         """Return the derivatives by the layer's inputs.
 
         Returns
         -------
-        grad_scalars, grad_vectors
-            By the features that came in, [N, F] and [N, 3, F].
+        adjoints
+            By the features that came in.
         grad_distance, grad_unit
             This layer's part of the derivatives by each pair's distance [E] and unit vector
             [E, 3].
         """
-        width = self.width
-        inner_gate = tape.gates[:, width : 2 * width]
-        grad_inner = (grad_scalars * inner_gate).unsqueeze(1)
-        grad_left = grad_inner * tape.right
-        grad_right = grad_inner * tape.left
-        grad_gates = torch.cat([grad_scalars, grad_scalars * tape.product], 1)
-        if not self.last:
-            grad_left = grad_left + grad_vectors * tape.gates[:, 2 * width :].unsqueeze(1)
-            grad_gates = torch.cat([grad_gates, (grad_vectors * tape.left).sum(1)], 1)
-        grad_hidden = (grad_gates @ self.update_out_weight) * silu_derivative(tape.update_hidden)
-        grad_input = grad_hidden @ self.update_in_weight
-        grad_scalars = grad_scalars + grad_input[:, :width]
-        grad_right = grad_right + (grad_input[:, width:] / tape.length).unsqueeze(1) * tape.right
-        grad_mixed = torch.cat([grad_left, grad_right], 2) @ self.mixing
-        grad_vectors = grad_mixed if self.last else grad_vectors + grad_mixed
+        return self._reverse_messages(self._reverse_update(grad, tape), tape, pairs)
 
-        grad_carried = grad_vectors.index_select(0, center)
-        product = tape.sent[:, width : 2 * width] * tape.filters[:, width : 2 * width]
-        grad_unit = (grad_carried * product.unsqueeze(1)).sum(2)
-        grad_product = torch.cat(
-            [
-                grad_scalars.index_select(0, center),
-                (grad_carried * unit.unsqueeze(2)).sum(1),
-            ],
-            1,
+    def _reverse_update(self, grad: Adjoints, tape: Tape) -> Adjoints:
+        """Return the derivatives by what the update started from."""
+        small = self.quadrupole_dim
+        grad_gates = grad.scalars
+        if not self.last:
+            grad_left_gate = (grad.vectors * tape.left).sum(1)
+            grad_turned_gate = (grad.vectors[:, :, :small] * tape.turned).sum(1)
+            grad_gates = torch.cat([grad.scalars, grad_left_gate, grad_turned_gate], 1)
+        grad_hidden = (grad_gates @ self.update_out_weight) * silu_derivative(tape.update_hidden)
+        dims = [self.width, self.vector_dim, self.vector_dim, small, small]
+        parts = (grad_hidden @ self.update_in_weight).split(dims, 1)
+        inner, bent = parts[2].unsqueeze(1), parts[4].unsqueeze(1)
+        grad_left = inner * tape.right
+        grad_right = inner * tape.left + (parts[1] / tape.length).unsqueeze(1) * tape.right
+        grad_right = grad_right + self._padded(bent * tape.turned)
+        grad_turned = bent * tape.right[:, :, :small]
+        if not self.last:
+            _, for_left, for_turned = tape.gates.split(self.gate_dims, 1)
+            grad_left = grad_left + grad.vectors * for_left.unsqueeze(1)
+            grad_turned = grad_turned + grad.vectors[:, :, :small] * for_turned.unsqueeze(1)
+        # The tensors are symmetric: their transpose turns the other way.
+        grad_left = grad_left + self._padded(turn(tape.turning, grad_turned))
+        grad_turning = turn_reverse(grad_turned, tape.left[:, :, :small])
+        grad_turning = grad_turning + (parts[3] / tape.size).unsqueeze(1) * tape.turning
+        return Adjoints(
+            grad.scalars + parts[0],
+            grad.vectors + torch.cat([grad_left, grad_right], 2) @ self.mixing,
+            grad.tensors + grad_turning @ self.turning,
         )
+
+    def _reverse_messages(
+        self, grad: Adjoints, tape: Tape, pairs: PairGeometry
+    ) -> tuple[Adjoints, Tensor, Tensor]:
+        center, neighbor = pairs.center, pairs.neighbor
+        of_scalars = grad.scalars.index_select(0, center)
+        of_vectors = grad.vectors.index_select(0, center)
+        of_tensors = grad.tensors.index_select(0, center)
+        weights = (tape.sent * tape.filters).split(self.message_dims, 1)
+        grad_unit = (of_vectors * weights[1].unsqueeze(1)).sum(2)
+        grad_quadrupole = (of_tensors * weights[2].unsqueeze(1)).sum(2)
+        grad_unit = grad_unit + harmonics_reverse(grad_quadrupole, pairs.unit)
+        products = [
+            of_scalars,
+            (of_vectors * pairs.unit.unsqueeze(2)).sum(1),
+            (of_tensors * pairs.quadrupole.unsqueeze(2)).sum(1),
+        ]
+        grad_vectors, grad_tensors = grad.vectors, grad.tensors
         if not self.first:
-            along = (grad_carried * tape.vectors_sent).sum(1)
-            grad_product = torch.cat([grad_product, along], 1)
-            weight = tape.sent[:, 2 * width :] * tape.filters[:, 2 * width :]
-            grad_vectors = grad_vectors.index_add(0, neighbor, grad_carried * weight.unsqueeze(1))
+            products += [
+                (of_vectors * tape.vectors_sent).sum(1),
+                (of_tensors * tape.tensors_sent).sum(1),
+            ]
+            back = of_vectors * weights[3].unsqueeze(1)
+            grad_vectors = grad_vectors.index_add(0, neighbor, back)
+            back = of_tensors * weights[4].unsqueeze(1)
+            grad_tensors = grad_tensors.index_add(0, neighbor, back)
+        grad_product = torch.cat(products, 1)
         grad_basis = (grad_product * tape.sent) @ self.filter
-        grad_distance = (grad_basis * basis_derivative).sum(1)
+        grad_distance = (grad_basis * pairs.slope).sum(1)
+        grad_scalars = grad.scalars
         if not self.first:
             # The first layer's messages depend on the species alone: nothing flows further back.
             grad_sent = torch.zeros(
-                (tape.message_hidden.shape[0], 3 * width),
+                (tape.message_hidden.shape[0], grad_product.shape[1]),
                 dtype=grad_product.dtype,
                 device=grad_product.device,
             ).index_add(0, neighbor, grad_product * tape.filters)
@@ -196,7 +290,11 @@ class ReversibleLayer(nn.Module):
                 tape.message_hidden
             )
             grad_scalars = grad_scalars + grad_hidden @ self.message_in_weight
-        return grad_scalars, grad_vectors, grad_distance, grad_unit
+        return Adjoints(grad_scalars, grad_vectors, grad_tensors), grad_distance, grad_unit
+
+    def _padded(self, turned: Tensor) -> Tensor:
+        """Extend [N, 3, Q] by zeros to [N, 3, V]."""
+        return functional.pad(turned, [0, self.vector_dim - self.quadrupole_dim])
 
 
 class EdgeGradientNetwork(nn.Module):
@@ -222,7 +320,8 @@ class EdgeGradientNetwork(nn.Module):
     def __init__(self, network: StudentForceField) -> None:
         super().__init__()
         shape = network.architecture
-        self.width, self.cutoff = shape.hidden_dim, shape.cutoff_A
+        self.vector_dim, self.quadrupole_dim = shape.vector_dim, shape.quadrupole_dim
+        self.cutoff = shape.cutoff_A
         self.num_species = len(shape.elements)
         self.scale = network.energy_scale_eV
         dtype = network.embedding.weight.dtype
@@ -271,16 +370,18 @@ class EdgeGradientNetwork(nn.Module):
         kind = kind + species.index_select(0, neighbor)
         tables = self.prior_tables.index_select(1, kind)
         seen, seen_slope = self._seen_distance(distance, tables[2])
-        basis, basis_derivative = self._basis(seen)
-        basis_derivative = basis_derivative * seen_slope.unsqueeze(1)
+        basis, slope = self._basis(seen)
+        slope = slope * seen_slope.unsqueeze(1)
+        pairs = PairGeometry(basis, slope, unit, harmonics(unit), center, neighbor)
 
+        atoms = species.shape[0]
         scalars = self.embedding.index_select(0, species)
-        features = torch.zeros(
-            (species.shape[0], 3, self.width), dtype=vectors.dtype, device=vectors.device
-        )
+        no_vectors = scalars.new_zeros((atoms, 3, self.vector_dim))
+        no_tensors = scalars.new_zeros((atoms, 5, self.quadrupole_dim))
+        features, tensors = no_vectors, no_tensors
         tapes: list[Tape] = []
         for layer in self.layers:
-            scalars, features, tape = layer(scalars, features, basis, unit, center, neighbor)
+            scalars, features, tensors, tape = layer(scalars, features, tensors, pairs)
             tapes.append(tape)
         hidden = functional.linear(scalars, self.readout_in_weight, self.readout_in_bias)
         output = functional.linear(
@@ -291,14 +392,12 @@ class EdgeGradientNetwork(nn.Module):
         grad_scalars = (weight * self.readout_out_weight * silu_derivative(hidden)) @ (
             self.readout_in_weight
         )
-        grad_features = torch.zeros_like(features)
+        grad = Adjoints(grad_scalars, no_vectors, no_tensors)
         grad_distance = torch.zeros_like(distance)
         grad_unit = torch.zeros_like(unit)
         for layer in reversed(self.layers):
             reverse = cast(ReversibleLayer, layer).reverse
-            grad_scalars, grad_features, layer_distance, layer_unit = reverse(
-                grad_scalars, grad_features, tapes.pop(), basis_derivative, unit, center, neighbor
-            )
+            grad, layer_distance, layer_unit = reverse(grad, tapes.pop(), pairs)
             grad_distance = grad_distance + layer_distance
             grad_unit = grad_unit + layer_unit
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlff_md.engines.base import Engine, Evaluation
+from mlff_md.engines.base import Engine
+from mlff_md.engines.evaluation import Evaluation
 from mlff_md.engines.gradient import EdgeGradientNetwork
 from mlff_md.errors import ConfigError
 from mlff_md.graph import Graph
@@ -32,6 +33,8 @@ class TorchEngine(Engine):
         ``float32``, or ``float64`` for static checks; energies are summed in float64 either way.
     threads
         Torch threads during an evaluation; the process-wide setting is put back after each.
+    skin_A
+        Of the neighbor list, Å.
 
     Raises
     ------
@@ -42,11 +45,17 @@ class TorchEngine(Engine):
     name = "torch"
 
     def __init__(
-        self, student: Student, *, device: str = "cpu", dtype: str = "float32", threads: int = 1
+        self,
+        student: Student,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        threads: int = 1,
+        skin_A: float = 1.0,
     ) -> None:
+        super().__init__(student.elements, student.cutoff_A, skin_A)
         if dtype not in _DTYPES:
             raise ConfigError(f"dtype must be float32 or float64, got {dtype!r}")
-        self.elements, self.cutoff_A = student.elements, student.cutoff_A
         self._dtype, self._device, self._threads = _DTYPES[dtype], _device(device), threads
         network = EdgeGradientNetwork(student.network(self._dtype))
         self._module = self._prepare(network.to(self._device).eval().requires_grad_(False))

@@ -13,21 +13,25 @@ ORGANIC_ELEMENTS = ("H", "C", "N", "O", "F", "P", "S", "Cl")
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of a compact PaiNN (Schütt et al., ICML 2021, arXiv:2102.03150).
+    """Sizes of a student network.
 
     Attributes
     ----------
     hidden_dim
-        Number of scalar features, and of vector features, per atom.
+        Number of scalar features per atom.
     num_interactions
         Number of message-passing layers.
     num_rbf
         Number of Bessel radial functions.
     cutoff_A
         Neighbors farther than this (Å) are not seen.
+    vector_dim
+        Number of vector features per atom; half of ``hidden_dim`` by default.
+    quadrupole_dim
+        Number of quadrupole features (symmetric traceless tensors) per atom, at most
+        ``vector_dim``; a quarter of ``hidden_dim`` by default.
     mlp_dim
-        Width of the hidden layer of the message and update networks.
-        By default 11/16 of ``hidden_dim``, which keeps 128/3/20 within 427,292 parameters.
+        Width of the hidden layer of the message and update networks; ``hidden_dim`` by default.
     elements
         Chemical symbols, in the order of the species indices.
     neighbor_norm
@@ -38,17 +42,30 @@ class Architecture:
     num_interactions: int = 2
     num_rbf: int = 12
     cutoff_A: float = 5.0
+    vector_dim: int = 0
+    quadrupole_dim: int = 0
     mlp_dim: int = 0
     elements: tuple[str, ...] = field(default=ORGANIC_ELEMENTS)
     neighbor_norm: float = 12.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "elements", tuple(self.elements))
-        if self.mlp_dim == 0 and isinstance(self.hidden_dim, int):
-            object.__setattr__(self, "mlp_dim", self.hidden_dim * 11 // 16)
-        sizes = (self.hidden_dim, self.num_interactions, self.num_rbf, self.mlp_dim)
+        if isinstance(self.hidden_dim, int):
+            defaults = {"vector_dim": 2, "quadrupole_dim": 4, "mlp_dim": 1}
+            for name, divisor in defaults.items():
+                if getattr(self, name) == 0:
+                    object.__setattr__(self, name, max(1, self.hidden_dim // divisor))
+        sizes = (
+            *(self.hidden_dim, self.num_interactions, self.num_rbf),
+            *(self.vector_dim, self.quadrupole_dim, self.mlp_dim),
+        )
         if any(not isinstance(size, int) or not 1 <= size <= 4096 for size in sizes):
             raise StudentFileError(f"network sizes must be integers from 1 to 4096, got {sizes}")
+        if self.quadrupole_dim > self.vector_dim:
+            raise StudentFileError(
+                f"quadrupole_dim must be at most vector_dim, got {self.quadrupole_dim} > "
+                f"{self.vector_dim}"
+            )
         if not 0.5 <= self.cutoff_A <= 50.0 or not self.neighbor_norm > 0.0:
             raise StudentFileError(
                 f"cutoff_A must be 0.5..50 Å and neighbor_norm positive, got "
@@ -60,25 +77,41 @@ class Architecture:
     @property
     def readout_dim(self) -> int:
         """Width of the readout's hidden layer."""
-        return self.hidden_dim // 2 if self.hidden_dim >= 64 else self.hidden_dim
+        return max(1, self.hidden_dim // 2)
+
+    def message_dims(self, layer: int) -> tuple[int, ...]:
+        """Return how many of each kind of message an atom sends in a layer.
+
+        Scalars, vectors along the pair, quadrupoles of the pair; then, unless it is the first
+        layer, where there are none yet, the neighbor's own vectors and quadrupoles.
+        """
+        fresh = (self.hidden_dim, self.vector_dim, self.quadrupole_dim)
+        return fresh if layer == 0 else (*fresh, self.vector_dim, self.quadrupole_dim)
+
+    def gate_dims(self, layer: int) -> tuple[int, ...]:
+        """Return what an update gives: scalars and, unless it is the last, gates of two kinds."""
+        if layer == self.num_interactions - 1:
+            return (self.hidden_dim,)
+        return (self.hidden_dim, self.vector_dim, self.quadrupole_dim)
+
+    @property
+    def update_dim(self) -> int:
+        """Number of invariant features that an update starts from."""
+        return self.hidden_dim + 2 * self.vector_dim + 2 * self.quadrupole_dim
 
     def weight_shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Return name -> shape of every weight, as stored in a student file.
-
-        The first layer has no incoming vector features, hence no filter for them; the last
-        one makes none, hence no gate for them.
-        """
-        width, mlp, radial = self.hidden_dim, self.mlp_dim, self.num_rbf
+        """Return name -> shape of every weight, as stored in a student file."""
+        width, mlp = self.hidden_dim, self.mlp_dim
         shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (len(self.elements), width)}
         for layer in range(self.num_interactions):
-            messages = (2 if layer == 0 else 3) * width
-            gates = (3 if layer < self.num_interactions - 1 else 2) * width
+            messages, gates = sum(self.message_dims(layer)), sum(self.gate_dims(layer))
             for name, rows, columns, bias in (
-                ("filter", messages, radial, True),
+                ("filter", messages, self.num_rbf, True),
                 ("message_in", mlp, width, True),
                 ("message_out", messages, mlp, True),
-                ("mixing", 2 * width, width, False),
-                ("update_in", mlp, 2 * width, True),
+                ("mixing", 2 * self.vector_dim, self.vector_dim, False),
+                ("turning", self.quadrupole_dim, self.quadrupole_dim, False),
+                ("update_in", mlp, self.update_dim, True),
                 ("update_out", gates, mlp, True),
             ):
                 shapes[f"layers.{layer}.{name}.weight"] = (rows, columns)
@@ -103,8 +136,8 @@ class Architecture:
 
 
 SIZES: Mapping[str, Architecture] = {
-    "original": Architecture(128, 3, 20, mlp_dim=88),
-    "tiny": Architecture(64, 2, 12, mlp_dim=48),
-    "ultra-tiny": Architecture(32, 2, 10, mlp_dim=26),
+    "original": Architecture(128, 3, 20),
+    "tiny": Architecture(64, 2, 12),
+    "ultra-tiny": Architecture(32, 2, 10, quadrupole_dim=16),
 }
 """The three sizes of the project; budgets 427,292 / 77,203 / 21,459 parameters."""

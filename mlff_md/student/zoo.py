@@ -13,8 +13,8 @@ FOLDER = Path(__file__).parent / "zoo"
 
 ALIASES: Mapping[str, str] = {
     "original": "gfn2-original-v1",
-    "tiny": "gfn2-tiny-v1",
-    "ultra-tiny": "gfn2-ultra-tiny-v1",
+    "tiny": "gfn2-tiny-v2",
+    "ultra-tiny": "gfn2-ultra-tiny-v2",
 }
 """Short names of the newest version of each shipped student."""
 

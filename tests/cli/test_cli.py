@@ -271,7 +271,7 @@ def test_terminated_is_said(student_file: str, ethanol_file: str, tmp_path: Path
         time.sleep(0.1)
     process.terminate()
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 143
+    assert process.returncode == 143, error
     assert one_error_line(error) == "mlff-md md: terminated"
 
 

@@ -28,6 +28,7 @@ from mlff_md.engines import make_engine
 from mlff_md.errors import ConfigError, DataError
 from mlff_md.student import SIZES, load_student
 from mlff_md.student.network import StudentForceField
+from mlff_md.student.zoo import ALIASES
 
 CONFIG = """
 [student]
@@ -226,7 +227,8 @@ def test_shipped_configurations_are_valid() -> None:
     for path in paths:
         config = DistillConfig.load(path)
         assert config.training.steps > 1000
-        size = config.student.name.removeprefix("gfn2-").removesuffix("-v1")
+        size = path.stem
+        assert config.student.name == ALIASES[size]
         assert config.student.architecture == SIZES[size]
 
 

@@ -18,7 +18,7 @@ from mlff_md.student import zoo
 
 ROOT = Path(__file__).parents[2]
 STRUCTURES = ROOT / "inputs" / "structures"
-MINIMUM_R2 = {"gfn2-tiny-v1": 0.985, "gfn2-ultra-tiny-v1": 0.98}
+MINIMUM_R2 = {"gfn2-tiny-v2": 0.997, "gfn2-ultra-tiny-v2": 0.99}
 
 students = pytest.mark.parametrize("name", zoo.shipped())
 

@@ -1,0 +1,250 @@
+// The loops over pairs: messages between atoms, and their reverse.
+#pragma once
+
+#include "layout.h"
+#include "simd.h"
+
+namespace {
+
+// What is kept of a pair: one cache line in single precision.
+template <class Real> struct PairGeometry {
+  Real u[3], inverse; // unit vector from center to neighbor, 1 / distance
+  Real t, d[3];       // place within the interval; derivatives of t, t^2, t^3 by the distance
+  Real g[4];          // energy derivative by u (3) and by the distance
+};
+
+// Padded numbers of features that are known to the compiler; all 0: any, known at run time.
+template <int F, int V, int Q> struct Known {
+  static constexpr int kF = F, kV = V, kQ = Q;
+};
+
+// Feature arrays of one layer, in chunks of W: scalars [W], vectors [3][W], quadrupoles [5][W].
+// What an atom sends has `M` numbers: scalars; chunk by chunk the filters of vectors along the pair
+// and, unless it is the first layer, of carried vectors; the same for quadrupoles. All offsets
+// within a chunk are constants: the loops run out of address registers otherwise.
+template <class Real> struct MessageArrays {
+  int F, V, Q, M;
+  const Real *table;
+  const PairGeometry<Real> *geometry;
+  const int32_t *row, *neighbor;
+  const Real *sent, *vectors, *quadrupoles; // what the neighbors offer
+  Real *h, *v, *t;                          // what the centers receive
+};
+
+// The same for the reverse pass: adjoints of what was received, read from all atoms; adjoints of
+// what was offered, written.
+template <class Real> struct ReverseArrays {
+  int F, V, Q, M;
+  const Real *table;
+  PairGeometry<Real> *geometry;
+  const int32_t *row, *neighbor;
+  const Real *sent, *vectors, *quadrupoles;
+  const Real *gh, *gv, *gt;
+  Real *sent_bar, *v_bar, *t_bar;
+};
+
+// Real spherical harmonics of degree 2 of a unit vector: xy, yz, z2, xz, x2-y2.
+template <class Real> MLFF_INLINE void harmonics(const Real *u, Real *y) {
+  const Real c = Real(1.7320508075688772935);
+  y[0] = c * u[0] * u[1];
+  y[1] = c * u[1] * u[2];
+  y[2] = Real(0.5) * (Real(3) * u[2] * u[2] - Real(1));
+  y[3] = c * u[0] * u[2];
+  y[4] = Real(0.5) * c * (u[0] * u[0] - u[1] * u[1]);
+}
+
+// The table holds a cubic polynomial of t for every interval and column, in chunks of four
+// coefficients [4][W]. Coefficients and not values at knots: the derivative then loses no digits.
+template <class Real, int W>
+MLFF_INLINE typename Simd<Real, W>::Vec filter(const Real *p, typename Simd<Real, W>::Vec t) {
+  typedef Simd<Real, W> S;
+  return S::load(p) + t * (S::load(p + W) + t * (S::load(p + 2 * W) + t * S::load(p + 3 * W)));
+}
+
+// kPlanes of what is received: the neighbor's message along y, and what it carries itself.
+template <class Real, int W, int kPlanes, bool kFirst, bool kBoth, bool kOdd>
+MLFF_INLINE void receive_chunks(int features, typename Simd<Real, W>::Vec t,
+                                const Real *y, const Real *table, const Real *sj, const Real *si,
+                                const Real *vj, const Real *vi, Real *oj, Real *oi) {
+  typedef Simd<Real, W> S;
+  typedef typename S::Vec Vec;
+  constexpr int kKinds = kFirst ? 1 : 2;
+  for (int c = 0; c < features; c += W) {
+    const Vec w = filter<Real, W>(table, t);
+    const Vec xj = w * S::load(sj), xi = kOdd ? -(w * S::load(si)) : w * S::load(si);
+    Vec zj = {}, zi = {};
+    if (!kFirst) {
+      const Vec carried = filter<Real, W>(table + 4 * W, t);
+      zj = carried * S::load(sj + W);
+      zi = carried * S::load(si + W);
+    }
+#pragma GCC unroll 5
+    for (int x = 0; x < kPlanes; x++) {
+      Vec to_i = S::load(oi + x * W) + xj * y[x];
+      if (!kFirst)
+        to_i += zj * S::load(vj + x * W);
+      S::store(oi + x * W, to_i);
+      if (kBoth) {
+        Vec to_j = S::load(oj + x * W) + xi * y[x];
+        if (!kFirst)
+          to_j += zi * S::load(vi + x * W);
+        S::store(oj + x * W, to_j);
+      }
+    }
+    table += 4 * kKinds * W, sj += kKinds * W, si += kKinds * W;
+    vj += kPlanes * W, vi += kPlanes * W, oj += kPlanes * W, oi += kPlanes * W;
+  }
+}
+
+// Messages of the pairs [from, to) of center i; kBoth: to both atoms.
+template <class Real, int W, class Sizes, bool kFirst, bool kBoth>
+MLFF_INLINE void receive_pairs(const MessageArrays<Real> &m, int64_t i, int64_t from, int64_t to) {
+  typedef Simd<Real, W> S;
+  typedef typename S::Vec Vec;
+  const int F = Sizes::kF ? Sizes::kF : m.F, V = Sizes::kF ? Sizes::kV : m.V;
+  const int Q = Sizes::kF ? Sizes::kQ : m.Q, M = F + (kFirst ? 1 : 2) * (V + Q);
+  const int at_quadrupoles = F + (kFirst ? 1 : 2) * V;
+  const Real *si = m.sent + i * M, *vi = m.vectors + i * 3 * V, *ti = m.quadrupoles + i * 5 * Q;
+  Real *hi = m.h + i * F, *oi = m.v + i * 3 * V, *pi = m.t + i * 5 * Q;
+  for (int64_t p = from; p < to; p++) {
+    // Copies: stores to features must not make the compiler read them again.
+    const PairGeometry<Real> o = m.geometry[p];
+    const Vec t = S::all(o.t);
+    const int64_t j = m.neighbor[p];
+    const Real *table = m.table + size_t(m.row[p]) * 4 * M, *sj = m.sent + j * M;
+    Real *hj = m.h + j * F;
+    for (int c = 0; c < F; c += W) {
+      const Vec w = filter<Real, W>(table + 4 * c, t);
+      S::store(hi + c, S::load(hi + c) + w * S::load(sj + c));
+      if (kBoth)
+        S::store(hj + c, S::load(hj + c) + w * S::load(si + c));
+    }
+    receive_chunks<Real, W, 3, kFirst, kBoth, true>(V, t, o.u, table + 4 * F, sj + F, si + F,
+                                                    m.vectors + j * 3 * V, vi, m.v + j * 3 * V, oi);
+    Real y[5];
+    harmonics(o.u, y);
+    receive_chunks<Real, W, 5, kFirst, kBoth, false>(
+        Q, t, y, table + 4 * at_quadrupoles, sj + at_quadrupoles, si + at_quadrupoles,
+        m.quadrupoles + j * 5 * Q, ti, m.t + j * 5 * Q, pi);
+  }
+}
+
+// Adds to `rows` what the coefficients of t, t^2 and t^3 contribute to the derivative by the
+// distance, given the adjoint of the filter.
+template <class Real, int W>
+MLFF_INLINE void add_rows(typename Simd<Real, W>::Vec adjoint, const Real *p,
+                          typename Simd<Real, W>::Vec *rows) {
+#pragma GCC unroll 3
+  for (int k = 0; k < 3; k++)
+    rows[k] += adjoint * Simd<Real, W>::load(p + (k + 1) * W);
+}
+
+// Reverse of receive_chunks. gi, gj: adjoints of what both atoms received. Written: sbi, sbj, of
+// what they sent; vbi, vbj, of what they carry; gy, of y; rows.
+template <class Real, int W, int kPlanes, bool kFirst, bool kBoth, bool kOdd>
+MLFF_INLINE void reverse_chunks(int features, typename Simd<Real, W>::Vec t,
+                                const Real *y, const Real *table, const Real *sj, const Real *si,
+                                const Real *vj, const Real *vi, const Real *gj, const Real *gi,
+                                Real *sbj, Real *sbi, Real *vbj, Real *vbi,
+                                typename Simd<Real, W>::Vec *rows,
+                                typename Simd<Real, W>::Vec *gy) {
+  typedef Simd<Real, W> S;
+  typedef typename S::Vec Vec;
+  constexpr int kKinds = kFirst ? 1 : 2;
+  for (int c = 0; c < features; c += W) {
+    const Vec xj = S::load(sj), xi = S::load(si);
+    const Vec w = filter<Real, W>(table, t);
+    const Vec wj = w * xj, wi = kOdd ? -(w * xi) : w * xi;
+    Vec along_i = {}, along_j = {}, on_i = {}, on_j = {};
+    Vec zj = {}, zi = {}, carried = {}, cj = {}, ci = {};
+    if (!kFirst) {
+      zj = S::load(sj + W);
+      zi = S::load(si + W);
+      carried = filter<Real, W>(table + 4 * W, t);
+      cj = carried * zj;
+      ci = carried * zi;
+    }
+#pragma GCC unroll 5
+    for (int x = 0; x < kPlanes; x++) {
+      const Vec at_i = S::load(gi + x * W), at_j = S::load(gj + x * W);
+      along_i += at_i * y[x];
+      along_j += at_j * y[x];
+      gy[x] += at_i * wj + at_j * wi;
+      if (kFirst)
+        continue;
+      on_i += at_i * S::load(vj + x * W);
+      on_j += at_j * S::load(vi + x * W);
+      S::store(vbi + x * W, S::load(vbi + x * W) + at_j * ci);
+      if (kBoth)
+        S::store(vbj + x * W, S::load(vbj + x * W) + at_i * cj);
+    }
+    if (kOdd)
+      along_j = -along_j;
+    add_rows<Real, W>(along_i * xj + along_j * xi, table, rows);
+    if (!kFirst) {
+      add_rows<Real, W>(on_i * zj + on_j * zi, table + 4 * W, rows);
+      S::store(sbi, S::load(sbi) + along_j * w);
+      S::store(sbi + W, S::load(sbi + W) + on_j * carried);
+      if (kBoth) {
+        S::store(sbj, S::load(sbj) + along_i * w);
+        S::store(sbj + W, S::load(sbj + W) + on_i * carried);
+      }
+    }
+    table += 4 * kKinds * W, sj += kKinds * W, si += kKinds * W, sbj += kKinds * W, sbi += kKinds * W;
+    vj += kPlanes * W, vi += kPlanes * W, gj += kPlanes * W, gi += kPlanes * W;
+    vbj += kPlanes * W, vbi += kPlanes * W;
+  }
+}
+
+// Reverse of the messages of the pairs [from, to) of center i. A pair's gradient is that of both
+// of its messages; kBoth: adjoints are written for both atoms, otherwise for the center alone.
+template <class Real, int W, class Sizes, bool kFirst, bool kBoth>
+MLFF_INLINE void reverse_pairs(const ReverseArrays<Real> &m, int64_t i, int64_t from, int64_t to) {
+  typedef Simd<Real, W> S;
+  typedef typename S::Vec Vec;
+  const int F = Sizes::kF ? Sizes::kF : m.F, V = Sizes::kF ? Sizes::kV : m.V;
+  const int Q = Sizes::kF ? Sizes::kQ : m.Q, M = F + (kFirst ? 1 : 2) * (V + Q);
+  const int at_quadrupoles = F + (kFirst ? 1 : 2) * V;
+  const Real *si = m.sent + i * M, *ghi = m.gh + i * F;
+  Real *sbi = m.sent_bar + i * M;
+  for (int64_t p = from; p < to; p++) {
+    const PairGeometry<Real> o = m.geometry[p];
+    const Vec t = S::all(o.t);
+    const int64_t j = m.neighbor[p];
+    const Real *table = m.table + size_t(m.row[p]) * 4 * M, *sj = m.sent + j * M, *ghj = m.gh + j * F;
+    Real *sbj = m.sent_bar + j * M;
+    Vec rows[3] = {}, gu[3] = {}, gy[5] = {};
+    for (int c = 0; c < F; c += W) {
+      const Vec at_i = S::load(ghi + c), at_j = S::load(ghj + c);
+      add_rows<Real, W>(at_i * S::load(sj + c) + at_j * S::load(si + c), table + 4 * c, rows);
+      if (kFirst)
+        continue;
+      const Vec w = filter<Real, W>(table + 4 * c, t);
+      S::store(sbi + c, S::load(sbi + c) + at_j * w);
+      if (kBoth)
+        S::store(sbj + c, S::load(sbj + c) + at_i * w);
+    }
+    reverse_chunks<Real, W, 3, kFirst, kBoth, true>(
+        V, t, o.u, table + 4 * F, sj + F, si + F, m.vectors + j * 3 * V, m.vectors + i * 3 * V,
+        m.gv + j * 3 * V, m.gv + i * 3 * V, sbj + F, sbi + F, m.v_bar + j * 3 * V,
+        m.v_bar + i * 3 * V, rows, gu);
+    Real y[5];
+    harmonics(o.u, y);
+    const int at = at_quadrupoles;
+    reverse_chunks<Real, W, 5, kFirst, kBoth, false>(
+        Q, t, y, table + 4 * at, sj + at, si + at, m.quadrupoles + j * 5 * Q,
+        m.quadrupoles + i * 5 * Q, m.gt + j * 5 * Q, m.gt + i * 5 * Q, sbj + at, sbi + at,
+        m.t_bar + j * 5 * Q, m.t_bar + i * 5 * Q, rows, gy);
+    const Real c = Real(1.7320508075688772935);
+    gu[0] += c * (o.u[1] * gy[0] + o.u[2] * gy[3] + o.u[0] * gy[4]);
+    gu[1] += c * (o.u[0] * gy[0] + o.u[2] * gy[1] - o.u[1] * gy[4]);
+    gu[2] += c * (o.u[1] * gy[1] + o.u[0] * gy[3]) + Real(3) * o.u[2] * gy[2];
+    const Vec slope = o.d[0] * rows[0] + o.d[1] * rows[1] + o.d[2] * rows[2];
+    Real total[4];
+    S::sum4(gu[0], gu[1], gu[2], slope, total);
+    for (int k = 0; k < 4; k++)
+      m.geometry[p].g[k] = o.g[k] + total[k];
+  }
+}
+
+} // namespace
