@@ -41,9 +41,10 @@ ALLOWED = {
     "md": {*LOOP, "md"},
     "protocols": {*RUN, "protocols"},
     "report": {*BASE, "protocols", "report"},
+    "bench": {*RUN, "bench"},
     "distill": {*ENGINES, "teachers", "progress", "distill"},
     "__main__": {"cli"},
-    "cli": {*RUN, "protocols", "report", "distill", "cli"},
+    "cli": {*RUN, "protocols", "report", "distill", "bench", "cli"},
     "__init__": {"_version"},
 }
 

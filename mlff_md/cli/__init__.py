@@ -24,6 +24,7 @@ COMMANDS = {
     "validate-nve": "does a force field conserve energy in MD? K replicas, a report, a verdict",
     "md": "run NVE or NVT molecular dynamics and write a trajectory",
     "models": "list the shipped students, or show one",
+    "bench": "time engines side by side on structures of several sizes",
     "report": "draw HTML, Markdown, JUnit XML and figures again from a report.json",
     "label": "sample molecules and label them with a teacher",
     "distill": "train a student on labelled frames",

@@ -29,7 +29,6 @@ which the network is shown, see :mod:`mlff_md.student.prior`.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple, cast
 
 import torch
@@ -37,7 +36,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlff_md.student.network import (
-    BASIS_SCALE,
     NORM_EPSILON,
     SQRT3,
     Interaction,
@@ -306,7 +304,7 @@ class EdgeGradientNetwork(nn.Module):
         The student; its weights are copied.
     """
 
-    frequencies: Tensor
+    splines: Tensor
     embedding: Tensor
     readout_in_weight: Tensor
     readout_in_bias: Tensor
@@ -321,15 +319,16 @@ class EdgeGradientNetwork(nn.Module):
         super().__init__()
         shape = network.architecture
         self.vector_dim, self.quadrupole_dim = shape.vector_dim, shape.quadrupole_dim
-        self.cutoff = shape.cutoff_A
         self.num_species = len(shape.elements)
         self.scale = network.energy_scale_eV
         dtype = network.embedding.weight.dtype
         self.layers = nn.ModuleList(
             ReversibleLayer(cast(Interaction, layer)) for layer in network.layers
         )
-        frequencies = torch.arange(1, shape.num_rbf + 1, dtype=torch.float64) * math.pi
-        self.register_buffer("frequencies", (frequencies / shape.cutoff_A).to(dtype))
+        self.register_buffer("splines", network.splines.to(dtype))
+        self.grid_start = network.grid_start_A
+        self.intervals = shape.num_knots - 1
+        self.per_step = self.intervals / (shape.cutoff_A - self.grid_start)
         self.register_buffer("embedding", network.embedding.weight.detach().clone())
         self.register_buffer("readout_in_weight", network.readout_in.weight.detach().clone())
         self.register_buffer("readout_in_bias", network.readout_in.bias.detach().clone())
@@ -413,25 +412,13 @@ class EdgeGradientNetwork(nn.Module):
         return energies, gradients
 
     def _basis(self, distance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the enveloped Bessel functions and the envelope [E, K + 1], and d/dr of both."""
-        x = (distance / self.cutoff).clamp(max=1.0)
-        x5 = x * x * x * x * x
-        switch = 1.0 + x5 * x * (x * (48.0 - 21.0 * x) - 28.0)
-        slope = (-168.0 / self.cutoff) * x5 * (1.0 - x) * (1.0 - x)
-        inverse = 1.0 / distance
-        phase = distance.unsqueeze(1) * self.frequencies
-        wave = torch.sin(phase) * (BASIS_SCALE * inverse).unsqueeze(1)
-        wave_slope = (torch.cos(phase) * self.frequencies * BASIS_SCALE - wave) * inverse.unsqueeze(
-            1
-        )
-        basis = torch.cat([wave * switch.unsqueeze(1), switch.unsqueeze(1)], 1)
-        derivative = torch.cat(
-            [
-                wave_slope * switch.unsqueeze(1) + wave * slope.unsqueeze(1),
-                slope.unsqueeze(1),
-            ],
-            1,
-        )
+        """Return the radial functions [E, K + 1] and d/dr of them."""
+        place = ((distance - self.grid_start) * self.per_step).clamp(max=float(self.intervals))
+        interval = place.floor().clamp(0.0, self.intervals - 1.0)
+        t = (place - interval).unsqueeze(1)
+        c0, c1, c2, c3 = self.splines.index_select(0, interval.long()).unbind(1)
+        basis = c0 + t * (c1 + t * (c2 + t * c3))
+        derivative = (c1 + t * (2.0 * c2 + (3.0 * t) * c3)) * self.per_step
         return basis, derivative
 
     def _seen_distance(self, distance: Tensor, prior_end: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,9 +12,15 @@ from numpy.typing import NDArray
 from mlff_md.errors import ConfigError, SimulationError, StructureError
 from mlff_md.native.library import ABI, Options, StudentSpec, load
 from mlff_md.student import Student
-from mlff_md.student.prior import FLOOR_END, FLOOR_WIDTH, atomic_numbers, pair_tables
+from mlff_md.student.prior import (
+    FLOOR_END,
+    FLOOR_WIDTH,
+    atomic_numbers,
+    pair_tables,
+    shortest_seen_A,
+)
+from mlff_md.student.radial import radial_splines
 
-BASIS_SCALE = 1.5
 NORM_EPSILON = 1e-4
 """As in :mod:`mlff_md.student.network`, which needs torch."""
 
@@ -66,6 +72,8 @@ class NativeKernel:
         shifts = np.array(manifest.atomic_energies_eV)
         prior = pair_tables(atomic_numbers(shape.elements), manifest.prior_radii_A)
         prior = np.ascontiguousarray(prior)
+        start = shortest_seen_A(manifest.prior_radii_A)
+        splines = np.ascontiguousarray(radial_splines(shape, start))
         spec = StudentSpec(
             abi=ABI,
             hidden=shape.hidden_dim,
@@ -73,18 +81,20 @@ class NativeKernel:
             quadrupoles=shape.quadrupole_dim,
             layers=shape.num_interactions,
             num_rbf=shape.num_rbf,
+            knots=shape.num_knots,
             mlp=shape.mlp_dim,
             readout=shape.readout_dim,
             species=len(shape.elements),
             cutoff_A=shape.cutoff_A,
             neighbor_norm=shape.neighbor_norm,
-            basis_scale=BASIS_SCALE,
             norm_epsilon=NORM_EPSILON,
             energy_scale_eV=manifest.energy_scale_eV,
+            grid_start_A=start,
             floor_end=FLOOR_END,
             floor_width=FLOOR_WIDTH,
             atomic_energies_eV=shifts.ctypes.data,
             prior=prior.ctypes.data,
+            splines=splines.ctypes.data,
             weights=weights.ctypes.data,
             num_weights=len(weights),
         )

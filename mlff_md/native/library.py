@@ -26,11 +26,11 @@ class StudentSpec(ctypes.Structure):
 
     _fields_ = (
         *((name, c_int32) for name in ("abi", "hidden", "vectors", "quadrupoles", "layers")),
-        *((name, c_int32) for name in ("num_rbf", "mlp", "readout", "species")),
-        *((name, c_double) for name in ("cutoff_A", "neighbor_norm", "basis_scale")),
-        *((name, c_double) for name in ("norm_epsilon", "energy_scale_eV")),
+        *((name, c_int32) for name in ("num_rbf", "knots", "mlp", "readout", "species")),
+        *((name, c_double) for name in ("cutoff_A", "neighbor_norm", "norm_epsilon")),
+        *((name, c_double) for name in ("energy_scale_eV", "grid_start_A")),
         *((name, c_double) for name in ("floor_end", "floor_width")),
-        *((name, c_void_p) for name in ("atomic_energies_eV", "prior", "weights")),
+        *((name, c_void_p) for name in ("atomic_energies_eV", "prior", "splines", "weights")),
         ("num_weights", c_int64),
     )
 

@@ -36,6 +36,8 @@ class Architecture:
         Chemical symbols, in the order of the species indices.
     neighbor_norm
         Messages are divided by the square root of this typical number of neighbors.
+    num_knots
+        Of the splines that are the radial functions, see :mod:`mlff_md.student.radial`.
     """
 
     hidden_dim: int = 64
@@ -47,6 +49,7 @@ class Architecture:
     mlp_dim: int = 0
     elements: tuple[str, ...] = field(default=ORGANIC_ELEMENTS)
     neighbor_norm: float = 12.0
+    num_knots: int = 192
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "elements", tuple(self.elements))
@@ -57,7 +60,7 @@ class Architecture:
                     object.__setattr__(self, name, max(1, self.hidden_dim // divisor))
         sizes = (
             *(self.hidden_dim, self.num_interactions, self.num_rbf),
-            *(self.vector_dim, self.quadrupole_dim, self.mlp_dim),
+            *(self.vector_dim, self.quadrupole_dim, self.mlp_dim, self.num_knots),
         )
         if any(not isinstance(size, int) or not 1 <= size <= 4096 for size in sizes):
             raise StudentFileError(f"network sizes must be integers from 1 to 4096, got {sizes}")

@@ -86,7 +86,7 @@ def load_student(name_or_path: str | os.PathLike[str]) -> Student:
     Parameters
     ----------
     name_or_path
-        ``tiny``, ``gfn2-tiny-v1``, ... (see ``mlff-md models``), or the path of a
+        ``tiny``, ``gfn2-tiny-v2``, ... (see ``mlff-md models``), or the path of a
         ``.safetensors`` file.
 
     Raises

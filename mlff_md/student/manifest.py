@@ -13,7 +13,9 @@ from mlff_md.errors import StructureError, StudentFileError
 from mlff_md.student.architecture import Architecture
 from mlff_md.student.prior import PRIOR, atomic_numbers
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "2.0"
+"""2: networks with quadrupoles."""
+
 FORMAT = "mlff-md student"
 
 
@@ -24,7 +26,7 @@ class Manifest:
     Attributes
     ----------
     name
-        Full name, for example ``gfn2-tiny-v1``.
+        Full name, for example ``gfn2-tiny-v2``.
     architecture
         Sizes, elements and cutoff.
     energy_scale_eV
@@ -90,9 +92,10 @@ class Manifest:
             raise StudentFileError(f"{origin} is not a student of mlff-md")
         version = str(raw.get("schema_version", ""))
         if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+            older = version.startswith("1.")
             raise StudentFileError(
                 f"{origin} has manifest schema {version or 'none'}, this version reads "
-                f"{SCHEMA_VERSION}: upgrade mlff-md"
+                f"{SCHEMA_VERSION}: {'distill it again' if older else 'upgrade mlff-md'}"
             )
         # A newer minor version may add fields; those this version does not know are left out.
         known = {item.name for item in dataclasses.fields(cls)}

@@ -74,6 +74,11 @@ def pair_tables(
     return np.stack([strength.ravel(), inverse_length.ravel(), cutoff.ravel()])
 
 
+def shortest_seen_A(radii_A: Sequence[float]) -> float:
+    """Return the shortest distance that a network with these prior radii is ever shown, Å."""
+    return 2.0 * min(radii_A) * (FLOOR_END - 0.5 * FLOOR_WIDTH)
+
+
 def prior_radii(elements: Sequence[str]) -> tuple[float, ...]:
     """Return for each element the radius (Å) that two of which end the prior of a pair."""
     from ase.data import covalent_radii

@@ -53,8 +53,6 @@ def test_engines_agree(engine: str, dtype: str, random_student: Student, crystal
     (found,) = assemble(graph, tested.evaluate(graph))
     force_rms = np.sqrt(np.mean(expected.forces**2))
     tolerance = 1e-11 if dtype == "float64" else 1e-5
-    if engine == "native" and dtype == "float64":
-        tolerance = 1e-8  # its filters are splines
     assert force_rms > 0.5
     assert np.abs(found.forces - expected.forces).max() <= tolerance * max(1.0, force_rms)
     assert abs(found.energy - expected.energy) <= tolerance * len(crystal)

@@ -52,14 +52,15 @@ def test_network_has_the_weights(random_student: Student) -> None:
 
 
 def test_newer_minor_schema_is_read(random_student: Student, tmp_path: Path) -> None:
-    text = manifest_json(random_student, schema_version="1.7", something_new=3)
+    text = manifest_json(random_student, schema_version="2.7", something_new=3)
     assert load_student(write(tmp_path / "a.safetensors", random_student, text)).name == "untrained"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": "2.0"}, "upgrade mlff-md"),
+        ({"schema_version": "3.0"}, "upgrade mlff-md"),
+        ({"schema_version": "1.0"}, "distill it again"),
         ({"schema_version": None}, "upgrade mlff-md"),
         ({"format": "other"}, "is not a student"),
         ({"architecture": {"hidden_dim": "wide"}}, "integers"),

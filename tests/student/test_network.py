@@ -48,9 +48,7 @@ def zbl_energy(r_A: float, strength: float, inverse_length: float, cutoff_A: flo
 @pytest.mark.parametrize("size", SIZES)
 def test_budgets(size: str) -> None:
     shape = SIZES[size]
-    network = StudentForceField(
-        shape.hidden_dim, shape.num_interactions, shape.num_rbf, mlp_dim=shape.mlp_dim
-    )
+    network = StudentForceField.from_architecture(shape)
     assert network.num_parameters == shape.num_parameters <= BUDGETS[size]
     weights = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     assert weights == dict(shape.weight_shapes())

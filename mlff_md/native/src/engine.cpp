@@ -16,10 +16,6 @@ using namespace mlff;
 
 namespace {
 
-// Knots of the filters' splines. 1024: forces of the shipped students within 3e-6 eV/Å of double
-// precision without splines, a third of which is the spline; its error falls with the third power.
-constexpr int kKnotsSingle = 1024, kKnotsDouble = 4096;
-
 // Coordinates beyond this, Å, have lost the digits that distances are made of.
 constexpr double kFarthest = 1e9;
 
@@ -402,7 +398,7 @@ struct mlff_engine {
                            const std::int32_t *neighbors, const double *vectors) {
     if (owned < 0 || owned > count)
       return fail(MLFF_BAD_ARGUMENT, "the number of owned atoms is out of range");
-    if (num_edges && centers[num_edges - 1] >= owned)
+    if (num_edges > 0 && centers[num_edges - 1] >= owned)
       return fail(MLFF_BAD_ARGUMENT, "edges must start at owned atoms");
     if (const std::int32_t status =
             take_edges(count, kinds, nullptr, num_edges, centers, neighbors))
@@ -410,6 +406,10 @@ struct mlff_engine {
     num_owned = owned;
     sort_edges(count, num_edges, centers, neighbors,
                [&](std::int64_t, std::int64_t j) { return j < owned; });
+    for (int t = 1; t < team.size(); t++) { // one thread does it all
+      blocks[t] = {owned, owned, t, species.data(), nullptr};
+      clear(blocks[t]);
+    }
     blocks[0] = {0, owned, 0, species.data(), nullptr};
     clear(blocks[0]);
     set_edges(blocks[0], vectors);
@@ -469,8 +469,7 @@ mlff_engine *mlff_engine_new(const mlff_student *student, const mlff_options *op
       if (!wanted || !available(set))
         continue;
       auto engine = std::make_unique<mlff_engine>(*options, data.cutoff);
-      const Weights weights = data.weights(single ? kKnotsSingle : kKnotsDouble);
-      engine->network.reset(set.kernel(single).make(data.shape, weights));
+      engine->network.reset(set.kernel(single).make(data.shape, data.weights()));
       if (!engine->network || !engine->network->ok())
         return refuse("not enough memory for the student");
       engine->student.shape = data.shape;

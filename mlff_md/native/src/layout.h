@@ -37,8 +37,8 @@ struct Weights {
   const LayerWeights *layers;
   const double *readout_in, *readout_in_bias, *readout_out; // scaled to eV
   double readout_out_bias;
-  // The filters of each layer as cubic splines of the distance: [knots - 1][messages][4], the
-  // coefficients of 1, t, t^2 and t^3 with t = 0..1 from start + k step to the next.
+  // The filters of each layer as cubic splines of the distance: B-spline coefficients, [knots +
+  // 2][messages]; rows k to k + 3 belong to distances from start + k step to the next knot.
   const double *const *filters;
   int knots;
   double start, step; // Å

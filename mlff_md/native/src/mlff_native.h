@@ -20,11 +20,13 @@ typedef struct mlff_engine mlff_engine;
 /* A student. Pointers are read by mlff_engine_new alone and may be freed afterwards. */
 typedef struct {
   int32_t abi; /* MLFF_NATIVE_ABI */
-  int32_t hidden, vectors, quadrupoles, layers, num_rbf, mlp, readout, species;
-  double cutoff_A, neighbor_norm, basis_scale, norm_epsilon, energy_scale_eV;
+  int32_t hidden, vectors, quadrupoles, layers, num_rbf, knots, mlp, readout, species;
+  double cutoff_A, neighbor_norm, norm_epsilon, energy_scale_eV;
+  double grid_start_A;              /* where the radial splines begin */
   double floor_end, floor_width;    /* of the distance floor, in parts of the prior's end */
   const double *atomic_energies_eV; /* [species] */
   const double *prior;              /* [3][species * species]: eV Å, 1/Å, Å */
+  const double *splines;            /* radial functions: [knots - 1][4][num_rbf + 1] */
   const float *weights;             /* in the order of Architecture.weight_shapes() */
   int64_t num_weights;
 } mlff_student;

@@ -172,14 +172,26 @@ bool NeighborList::complete(const double *positions, std::int64_t n, const doubl
   const double slack = stretch * (cutoff_ + skin_) - cutoff_ * (1.0 + 1e-12);
   if (!(skin_ > 0.0) || !(slack > 0.0))
     return false;
-  double first = 0.0, second = 0.0; // the two largest squared displacements
+  double none[3] = {}, mean[3];
+  if (two_largest(positions, n, none, mean) <= slack)
+    return true;
+  // A translation of all atoms changes no pair.
+  return two_largest(positions, n, mean, none) <= slack;
+}
+
+// Sum of the two largest displacements since the build, after taking `drift` out of all; `mean`
+// becomes the mean displacement.
+double NeighborList::two_largest(const double *positions, std::int64_t n, const double drift[3],
+                                 double mean[3]) const {
+  double first = 0.0, second = 0.0, sum[3] = {};
   for (std::int64_t i = 0; i < n; i++) {
     const double *r = positions + 3 * i, *o = reference_.data() + 3 * i;
     double u[3];
     for (int k = 0; k < 3; k++) {
       const double there =
           strained_ ? o[0] * strain_[k] + o[1] * strain_[3 + k] + o[2] * strain_[6 + k] : o[k];
-      u[k] = r[k] - there;
+      u[k] = r[k] - there - drift[k];
+      sum[k] += u[k];
     }
     const double squared = u[0] * u[0] + u[1] * u[1] + u[2] * u[2];
     if (squared > second) {
@@ -187,7 +199,9 @@ bool NeighborList::complete(const double *positions, std::int64_t n, const doubl
       first = squared > first ? squared : first;
     }
   }
-  return std::sqrt(first) + std::sqrt(second) <= slack;
+  for (int k = 0; k < 3; k++)
+    mean[k] = sum[k] / double(n);
+  return std::sqrt(first) + std::sqrt(second);
 }
 
 void NeighborList::set_shifts(const double cell[9]) {

@@ -44,6 +44,8 @@ public:
 
 private:
   bool complete(const double *positions, std::int64_t n, const double cell[9]);
+  double two_largest(const double *positions, std::int64_t n, const double drift[3],
+                     double mean[3]) const;
   void build(const double *positions, std::int64_t n, const double cell[9]);
   void set_shifts(const double cell[9]);
 

@@ -57,7 +57,7 @@ template <class Real, int W, int kRows, int kVecs> class StudentNetwork final : 
   struct Layer {
     bool first, last;
     int messages, gates; // numbers per atom
-    const Real *table;   // [knots - 1][messages / W][4][W]
+    Table<Real> table;
     Product message_in, message_out, mixing, turning, update_in, update_out;
     Product message_in_t, message_out_t, mixing_t, turning_t, update_in_t, update_out_t;
   };
@@ -343,14 +343,20 @@ private:
     }
     o.inverse = Real(inverse);
     o.g[3] = Real(prior_derivative);
-    const double place = (seen - start_) * per_step_;
+    double place = (seen - start_) * per_step_;
+    place = place < knots_ - 1 ? place : knots_ - 1; // from the cutoff on all is zero
     int k = int(place);
     k = k < 0 ? 0 : k > knots_ - 2 ? knots_ - 2 : k;
     rows_.get()[p] = k;
-    o.t = Real(place - k);
-    o.d[0] = Real(slope * per_step_);
-    o.d[1] = 2 * o.t * o.d[0];
-    o.d[2] = 3 * o.t * o.t * o.d[0];
+    // In terms of the rises r_k = c_(k+1) - c_k the spline is c_1 - B_0 r_0 + (B_2 + B_3) r_1 + B_3
+    // r_2: no small difference of large numbers, neither here nor in the derivative.
+    const Real t = Real(place - k), s = 1 - t, f = Real(slope * per_step_), sixth = Real(1.0 / 6.0);
+    o.b[0] = -s * s * s * sixth;
+    o.b[1] = (s * s * (3 * s - 6) + 4 + t * t * t) * sixth;
+    o.b[2] = t * t * t * sixth;
+    o.d[0] = Real(0.5) * s * s * f;
+    o.d[1] = ((2 - Real(1.5) * s) * s + Real(0.5) * t * t) * f;
+    o.d[2] = Real(0.5) * t * t * f;
   }
 
   static constexpr int kChunk = 24; // atoms that go through the dense layers together
@@ -607,15 +613,18 @@ private:
       const Order gates = y.last ? hidden : Order().append(F).append(V).append(Q);
       y.messages = sent.total();
       y.gates = gates.total();
-      Real *table = take(size_t(knots_ - 1) * 4 * sent.total());
-      y.table = table;
-      for (int row = 0; table && row < knots_ - 1; row++)
-        for (int c = 0; c < sent.total(); c++)
-          for (int k = 0; k < 4; k++) {
-            const size_t place = (size_t(row) * sent.total() + c / W * W) * 4 + k * W + c % W;
-            const size_t from = (size_t(row) * sent.unpadded() + sent[c]) * 4 + k;
-            table[place] = sent[c] < 0 ? 0 : Real(w.filters[l][from]);
-          }
+      const int M = y.messages;
+      Real *values = take(size_t(knots_ + 2) * M), *rises = take(size_t(knots_ + 1) * M);
+      y.table = {values, rises};
+      for (int row = 0; values && row < knots_ + 2; row++)
+        for (int c = 0; c < M; c++) {
+          const double *from_row = w.filters[l] + size_t(row) * sent.unpadded();
+          const double here = sent[c] < 0 ? 0 : from_row[sent[c]];
+          const double next = sent[c] < 0 || row > knots_ ? 0 : from_row[sent.unpadded() + sent[c]];
+          values[size_t(row) * M + c] = Real(here);
+          if (row <= knots_)
+            rises[size_t(row) * M + c] = Real(next - here);
+        }
       dense(take, y.message_in, y.message_in_t, from.message_in, from.message_in_bias, hidden, mlp);
       dense(take, y.message_out, y.message_out_t, from.message_out, from.message_out_bias, mlp, sent);
       dense(take, y.mixing, y.mixing_t, from.mixing, nullptr, vectors, mixed);

@@ -9,7 +9,7 @@ namespace {
 // What is kept of a pair: one cache line in single precision.
 template <class Real> struct PairGeometry {
   Real u[3], inverse; // unit vector from center to neighbor, 1 / distance
-  Real t, d[3];       // place within the interval; derivatives of t, t^2, t^3 by the distance
+  Real b[3], d[3];    // weights of three rises of the table; those of the derivative, 1 / Å
   Real g[4];          // energy derivative by u (3) and by the distance
 };
 
@@ -18,13 +18,23 @@ template <int F, int V, int Q> struct Known {
   static constexpr int kF = F, kV = V, kQ = Q;
 };
 
+// Filters as cubic splines. `value`: B-spline coefficients [knots + 2][M], `rise`: from each row to
+// the next. Of a pair in interval k, row k + 1 of the former and rows k to k + 2 of the latter.
+template <class Real> struct Table {
+  const Real *value, *rise;
+  Table at(int columns) const { return {value + columns, rise + columns}; }
+  Table interval(int k, int stride) const {
+    return {value + (size_t(k) + 1) * stride, rise + size_t(k) * stride};
+  }
+};
+
 // Feature arrays of one layer, in chunks of W: scalars [W], vectors [3][W], quadrupoles [5][W].
 // What an atom sends has `M` numbers: scalars; chunk by chunk the filters of vectors along the pair
 // and, unless it is the first layer, of carried vectors; the same for quadrupoles. All offsets
 // within a chunk are constants: the loops run out of address registers otherwise.
 template <class Real> struct MessageArrays {
   int F, V, Q, M;
-  const Real *table;
+  Table<Real> table;
   const PairGeometry<Real> *geometry;
   const int32_t *row, *neighbor;
   const Real *sent, *vectors, *quadrupoles; // what the neighbors offer
@@ -35,7 +45,7 @@ template <class Real> struct MessageArrays {
 // what was offered, written.
 template <class Real> struct ReverseArrays {
   int F, V, Q, M;
-  const Real *table;
+  Table<Real> table;
   PairGeometry<Real> *geometry;
   const int32_t *row, *neighbor;
   const Real *sent, *vectors, *quadrupoles;
@@ -53,28 +63,29 @@ template <class Real> MLFF_INLINE void harmonics(const Real *u, Real *y) {
   y[4] = Real(0.5) * c * (u[0] * u[0] - u[1] * u[1]);
 }
 
-// The table holds a cubic polynomial of t for every interval and column, in chunks of four
-// coefficients [4][W]. Coefficients and not values at knots: the derivative then loses no digits.
+// Value of the table at a pair's distance, W columns.
 template <class Real, int W>
-MLFF_INLINE typename Simd<Real, W>::Vec filter(const Real *p, typename Simd<Real, W>::Vec t) {
+MLFF_INLINE typename Simd<Real, W>::Vec filter(Table<Real> p, int stride,
+                                               const typename Simd<Real, W>::Vec *b) {
   typedef Simd<Real, W> S;
-  return S::load(p) + t * (S::load(p + W) + t * (S::load(p + 2 * W) + t * S::load(p + 3 * W)));
+  return S::load(p.value) + b[0] * S::load(p.rise) + b[1] * S::load(p.rise + stride) +
+         b[2] * S::load(p.rise + 2 * stride);
 }
 
 // kPlanes of what is received: the neighbor's message along y, and what it carries itself.
 template <class Real, int W, int kPlanes, bool kFirst, bool kBoth, bool kOdd>
-MLFF_INLINE void receive_chunks(int features, typename Simd<Real, W>::Vec t,
-                                const Real *y, const Real *table, const Real *sj, const Real *si,
+MLFF_INLINE void receive_chunks(int features, int stride, const typename Simd<Real, W>::Vec *b,
+                                const Real *y, Table<Real> table, const Real *sj, const Real *si,
                                 const Real *vj, const Real *vi, Real *oj, Real *oi) {
   typedef Simd<Real, W> S;
   typedef typename S::Vec Vec;
   constexpr int kKinds = kFirst ? 1 : 2;
   for (int c = 0; c < features; c += W) {
-    const Vec w = filter<Real, W>(table, t);
+    const Vec w = filter<Real, W>(table, stride, b);
     const Vec xj = w * S::load(sj), xi = kOdd ? -(w * S::load(si)) : w * S::load(si);
     Vec zj = {}, zi = {};
     if (!kFirst) {
-      const Vec carried = filter<Real, W>(table + 4 * W, t);
+      const Vec carried = filter<Real, W>(table.at(W), stride, b);
       zj = carried * S::load(sj + W);
       zi = carried * S::load(si + W);
     }
@@ -91,7 +102,7 @@ MLFF_INLINE void receive_chunks(int features, typename Simd<Real, W>::Vec t,
         S::store(oj + x * W, to_j);
       }
     }
-    table += 4 * kKinds * W, sj += kKinds * W, si += kKinds * W;
+    table = table.at(kKinds * W), sj += kKinds * W, si += kKinds * W;
     vj += kPlanes * W, vi += kPlanes * W, oj += kPlanes * W, oi += kPlanes * W;
   }
 }
@@ -109,41 +120,42 @@ MLFF_INLINE void receive_pairs(const MessageArrays<Real> &m, int64_t i, int64_t 
   for (int64_t p = from; p < to; p++) {
     // Copies: stores to features must not make the compiler read them again.
     const PairGeometry<Real> o = m.geometry[p];
-    const Vec t = S::all(o.t);
+    const Vec b[3] = {S::all(o.b[0]), S::all(o.b[1]), S::all(o.b[2])};
     const int64_t j = m.neighbor[p];
-    const Real *table = m.table + size_t(m.row[p]) * 4 * M, *sj = m.sent + j * M;
+    const Table<Real> table = m.table.interval(m.row[p], M);
+    const Real *sj = m.sent + j * M;
     Real *hj = m.h + j * F;
     for (int c = 0; c < F; c += W) {
-      const Vec w = filter<Real, W>(table + 4 * c, t);
+      const Vec w = filter<Real, W>(table.at(c), M, b);
       S::store(hi + c, S::load(hi + c) + w * S::load(sj + c));
       if (kBoth)
         S::store(hj + c, S::load(hj + c) + w * S::load(si + c));
     }
-    receive_chunks<Real, W, 3, kFirst, kBoth, true>(V, t, o.u, table + 4 * F, sj + F, si + F,
+    receive_chunks<Real, W, 3, kFirst, kBoth, true>(V, M, b, o.u, table.at(F), sj + F, si + F,
                                                     m.vectors + j * 3 * V, vi, m.v + j * 3 * V, oi);
     Real y[5];
     harmonics(o.u, y);
     receive_chunks<Real, W, 5, kFirst, kBoth, false>(
-        Q, t, y, table + 4 * at_quadrupoles, sj + at_quadrupoles, si + at_quadrupoles,
+        Q, M, b, y, table.at(at_quadrupoles), sj + at_quadrupoles, si + at_quadrupoles,
         m.quadrupoles + j * 5 * Q, ti, m.t + j * 5 * Q, pi);
   }
 }
 
-// Adds to `rows` what the coefficients of t, t^2 and t^3 contribute to the derivative by the
-// distance, given the adjoint of the filter.
+// Adds to `rows` what each of the three rises contributes to the derivative by the distance, given
+// the adjoint of the filter.
 template <class Real, int W>
-MLFF_INLINE void add_rows(typename Simd<Real, W>::Vec adjoint, const Real *p,
+MLFF_INLINE void add_rows(typename Simd<Real, W>::Vec adjoint, Table<Real> p, int stride,
                           typename Simd<Real, W>::Vec *rows) {
 #pragma GCC unroll 3
   for (int k = 0; k < 3; k++)
-    rows[k] += adjoint * Simd<Real, W>::load(p + (k + 1) * W);
+    rows[k] += adjoint * Simd<Real, W>::load(p.rise + k * stride);
 }
 
 // Reverse of receive_chunks. gi, gj: adjoints of what both atoms received. Written: sbi, sbj, of
 // what they sent; vbi, vbj, of what they carry; gy, of y; rows.
 template <class Real, int W, int kPlanes, bool kFirst, bool kBoth, bool kOdd>
-MLFF_INLINE void reverse_chunks(int features, typename Simd<Real, W>::Vec t,
-                                const Real *y, const Real *table, const Real *sj, const Real *si,
+MLFF_INLINE void reverse_chunks(int features, int stride, const typename Simd<Real, W>::Vec *b,
+                                const Real *y, Table<Real> table, const Real *sj, const Real *si,
                                 const Real *vj, const Real *vi, const Real *gj, const Real *gi,
                                 Real *sbj, Real *sbi, Real *vbj, Real *vbi,
                                 typename Simd<Real, W>::Vec *rows,
@@ -153,14 +165,14 @@ MLFF_INLINE void reverse_chunks(int features, typename Simd<Real, W>::Vec t,
   constexpr int kKinds = kFirst ? 1 : 2;
   for (int c = 0; c < features; c += W) {
     const Vec xj = S::load(sj), xi = S::load(si);
-    const Vec w = filter<Real, W>(table, t);
+    const Vec w = filter<Real, W>(table, stride, b);
     const Vec wj = w * xj, wi = kOdd ? -(w * xi) : w * xi;
     Vec along_i = {}, along_j = {}, on_i = {}, on_j = {};
     Vec zj = {}, zi = {}, carried = {}, cj = {}, ci = {};
     if (!kFirst) {
       zj = S::load(sj + W);
       zi = S::load(si + W);
-      carried = filter<Real, W>(table + 4 * W, t);
+      carried = filter<Real, W>(table.at(W), stride, b);
       cj = carried * zj;
       ci = carried * zi;
     }
@@ -180,9 +192,9 @@ MLFF_INLINE void reverse_chunks(int features, typename Simd<Real, W>::Vec t,
     }
     if (kOdd)
       along_j = -along_j;
-    add_rows<Real, W>(along_i * xj + along_j * xi, table, rows);
+    add_rows<Real, W>(along_i * xj + along_j * xi, table, stride, rows);
     if (!kFirst) {
-      add_rows<Real, W>(on_i * zj + on_j * zi, table + 4 * W, rows);
+      add_rows<Real, W>(on_i * zj + on_j * zi, table.at(W), stride, rows);
       S::store(sbi, S::load(sbi) + along_j * w);
       S::store(sbi + W, S::load(sbi + W) + on_j * carried);
       if (kBoth) {
@@ -190,7 +202,7 @@ MLFF_INLINE void reverse_chunks(int features, typename Simd<Real, W>::Vec t,
         S::store(sbj + W, S::load(sbj + W) + on_i * carried);
       }
     }
-    table += 4 * kKinds * W, sj += kKinds * W, si += kKinds * W, sbj += kKinds * W, sbi += kKinds * W;
+    table = table.at(kKinds * W), sj += kKinds * W, si += kKinds * W, sbj += kKinds * W, sbi += kKinds * W;
     vj += kPlanes * W, vi += kPlanes * W, gj += kPlanes * W, gi += kPlanes * W;
     vbj += kPlanes * W, vbi += kPlanes * W;
   }
@@ -209,30 +221,31 @@ MLFF_INLINE void reverse_pairs(const ReverseArrays<Real> &m, int64_t i, int64_t 
   Real *sbi = m.sent_bar + i * M;
   for (int64_t p = from; p < to; p++) {
     const PairGeometry<Real> o = m.geometry[p];
-    const Vec t = S::all(o.t);
+    const Vec b[3] = {S::all(o.b[0]), S::all(o.b[1]), S::all(o.b[2])};
     const int64_t j = m.neighbor[p];
-    const Real *table = m.table + size_t(m.row[p]) * 4 * M, *sj = m.sent + j * M, *ghj = m.gh + j * F;
+    const Table<Real> table = m.table.interval(m.row[p], M);
+    const Real *sj = m.sent + j * M, *ghj = m.gh + j * F;
     Real *sbj = m.sent_bar + j * M;
     Vec rows[3] = {}, gu[3] = {}, gy[5] = {};
     for (int c = 0; c < F; c += W) {
       const Vec at_i = S::load(ghi + c), at_j = S::load(ghj + c);
-      add_rows<Real, W>(at_i * S::load(sj + c) + at_j * S::load(si + c), table + 4 * c, rows);
+      add_rows<Real, W>(at_i * S::load(sj + c) + at_j * S::load(si + c), table.at(c), M, rows);
       if (kFirst)
         continue;
-      const Vec w = filter<Real, W>(table + 4 * c, t);
+      const Vec w = filter<Real, W>(table.at(c), M, b);
       S::store(sbi + c, S::load(sbi + c) + at_j * w);
       if (kBoth)
         S::store(sbj + c, S::load(sbj + c) + at_i * w);
     }
     reverse_chunks<Real, W, 3, kFirst, kBoth, true>(
-        V, t, o.u, table + 4 * F, sj + F, si + F, m.vectors + j * 3 * V, m.vectors + i * 3 * V,
+        V, M, b, o.u, table.at(F), sj + F, si + F, m.vectors + j * 3 * V, m.vectors + i * 3 * V,
         m.gv + j * 3 * V, m.gv + i * 3 * V, sbj + F, sbi + F, m.v_bar + j * 3 * V,
         m.v_bar + i * 3 * V, rows, gu);
     Real y[5];
     harmonics(o.u, y);
     const int at = at_quadrupoles;
     reverse_chunks<Real, W, 5, kFirst, kBoth, false>(
-        Q, t, y, table + 4 * at, sj + at, si + at, m.quadrupoles + j * 5 * Q,
+        Q, M, b, y, table.at(at), sj + at, si + at, m.quadrupoles + j * 5 * Q,
         m.quadrupoles + i * 5 * Q, m.gt + j * 5 * Q, m.gt + i * 5 * Q, sbj + at, sbi + at,
         m.t_bar + j * 5 * Q, m.t_bar + i * 5 * Q, rows, gy);
     const Real c = Real(1.7320508075688772935);

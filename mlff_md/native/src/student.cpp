@@ -6,7 +6,6 @@
 namespace mlff {
 namespace {
 
-constexpr double kPi = 3.14159265358979323846;
 // Ziegler, Biersack, Littmark (1985).
 constexpr double kExponents[4] = {3.19980, 0.94229, 0.40290, 0.20162};
 constexpr double kCoefficients[4] = {0.18175, 0.50986, 0.28022, 0.02817};
@@ -71,22 +70,16 @@ bool StudentData::load(const mlff_student &from, std::string *error) {
   shape = {from.hidden, from.vectors, from.quadrupoles, from.layers,      from.num_rbf,
            from.mlp,    from.readout, from.species,     from.norm_epsilon};
   cutoff = from.cutoff_A;
-  basis_scale_ = from.basis_scale;
-  message_norm_ = 1.0 / std::sqrt(from.neighbor_norm);
-  energy_scale_ = from.energy_scale_eV;
   atomic_energies.assign(from.atomic_energies_eV, from.atomic_energies_eV + from.species);
 
   const int pairs = from.species * from.species;
-  nearest_ = cutoff;
   for (int k = 0; k < pairs; k++) {
     const double end = from.prior[2 * pairs + k];
-    const PriorPair pair = {from.prior[k], from.prior[pairs + k], end, from.floor_end * end,
-                            from.floor_width * end};
-    prior.push_back(pair);
-    nearest_ = std::min(nearest_, pair.floor_end - 0.5 * pair.floor_width);
+    prior.push_back({from.prior[k], from.prior[pairs + k], end, from.floor_end * end,
+                     from.floor_width * end});
   }
-  if (!(nearest_ > 0.0) || !(cutoff > nearest_)) {
-    *error = "the student's prior does not fit its cutoff";
+  if (!(from.grid_start_A > 0.0) || !(cutoff > from.grid_start_A) || from.knots < 4) {
+    *error = "the student's radial grid does not fit its cutoff";
     return false;
   }
 
@@ -98,12 +91,13 @@ bool StudentData::load(const mlff_student &from, std::string *error) {
     return at + count <= from.num_weights ? values_.data() + at : nullptr;
   };
   const std::int64_t F = shape.hidden, V = shape.vectors, Q = shape.quadrupoles, H = shape.mlp;
+  std::vector<const double *> filter_weights;
   made_.embedding = take(shape.species * F);
   for (int l = 0; l < shape.layers; l++) {
     const std::int64_t messages = shape.messages(l), gates = shape.gates(l);
     LayerWeights y = {};
-    filters_.push_back(take(messages * shape.num_rbf));
-    filter_biases_.push_back(take(messages));
+    filter_weights.push_back(take(messages * shape.num_rbf));
+    filter_weights.push_back(take(messages));
     y.message_in = take(H * F);
     y.message_in_bias = take(H);
     y.message_out = take(messages * H);
@@ -124,91 +118,49 @@ bool StudentData::load(const mlff_student &from, std::string *error) {
     return false;
   }
   for (int k = 0; k < shape.readout; k++)
-    readout_.push_back(out[k] * energy_scale_);
+    readout_.push_back(out[k] * from.energy_scale_eV);
   made_.readout_out = readout_.data();
-  made_.readout_out_bias = *bias * energy_scale_;
+  made_.readout_out_bias = *bias * from.energy_scale_eV;
   made_.layers = layers_.data();
+  for (int l = 0; l < shape.layers; l++)
+    filters_.push_back(
+        filters_of(filter_weights[2 * l], filter_weights[2 * l + 1], shape.messages(l), from));
+  for (const std::vector<double> &filter : filters_)
+    filter_pointers_.push_back(filter.data());
+  made_.filters = filter_pointers_.data();
+  made_.knots = from.knots;
+  made_.start = from.grid_start_A;
+  made_.step = (cutoff - from.grid_start_A) / (from.knots - 1);
   return true;
 }
 
-Weights StudentData::weights(int knots) {
-  splines_.clear();
-  spline_pointers_.clear();
-  for (int l = 0; l < shape.layers; l++)
-    splines_.push_back(spline(l, knots));
-  for (const auto &s : splines_)
-    spline_pointers_.push_back(s.data());
-  made_.filters = spline_pointers_.data();
-  made_.knots = knots;
-  made_.start = nearest_;
-  made_.step = (cutoff - nearest_) / (knots - 1);
-  return made_;
-}
-
-// Enveloped Bessel function k = 1 .. num_rbf, or the envelope itself for k = 0.
-double StudentData::filter_basis(int k, double r, double *derivative) const {
-  double slope;
-  const double f = envelope(r / cutoff, &slope);
-  slope /= cutoff;
-  if (k == 0) {
-    *derivative = slope;
-    return f;
-  }
-  const double a = k * kPi / cutoff, wave = basis_scale_ * std::sin(a * r) / r;
-  const double wave_slope = (basis_scale_ * a * std::cos(a * r) - wave) / r;
-  *derivative = wave_slope * f + wave * slope;
-  return wave * f;
-}
-
-// Interpolating cubic spline with the exact slopes at both ends: [knots - 1][messages][4].
-std::vector<double> StudentData::spline(int layer, int knots) const {
-  const int messages = shape.messages(layer), K = shape.num_rbf, rows = knots + 2;
-  const double step = (cutoff - nearest_) / (knots - 1);
-  // The spline is linear in the function: one spline per basis function, then one product.
-  std::vector<double> basis(std::size_t(rows) * (K + 1));
-  for (int k = 0; k <= K; k++) {
-    // Unknowns c_1 .. c_knots of (c_{j-1} + 4 c_j + c_{j+1}) / 6 = f_j; c_0 and c_{knots+1} are
-    // eliminated by the slopes (c_{j+1} - c_{j-1}) / (2 step) at the ends.
-    std::vector<double> diagonal(knots, 4.0), upper(knots, 1.0), right(knots);
-    double slope_first = 0.0, slope_last = 0.0, ignored;
-    for (int j = 0; j < knots; j++)
-      right[j] = 6.0 * filter_basis(k, j == knots - 1 ? cutoff : nearest_ + j * step, &ignored);
-    filter_basis(k, nearest_, &slope_first);
-    filter_basis(k, cutoff, &slope_last);
-    right[0] += 2.0 * step * slope_first;
-    right[knots - 1] -= 2.0 * step * slope_last;
-    upper[0] = 2.0;
-    for (int j = 1; j < knots; j++) {
-      const double lower = j == knots - 1 ? 2.0 : 1.0, factor = lower / diagonal[j - 1];
-      diagonal[j] -= factor * upper[j - 1];
-      right[j] -= factor * right[j - 1];
-    }
-    std::vector<double> c(rows);
-    c[knots] = right[knots - 1] / diagonal[knots - 1];
-    for (int j = knots - 2; j >= 0; j--)
-      c[j + 1] = (right[j] - upper[j] * c[j + 2]) / diagonal[j];
-    c[0] = c[2] - 2.0 * step * slope_first;
-    c[knots + 1] = c[knots - 1] + 2.0 * step * slope_last;
-    for (int j = 0; j < rows; j++)
-      basis[std::size_t(j) * (K + 1) + k] = c[j];
-  }
-  std::vector<double> out(std::size_t(knots - 1) * messages * 4);
+// The filters of a layer as B-spline coefficients, [knots + 2][messages], from the polynomials of
+// the radial functions on each interval.
+std::vector<double> StudentData::filters_of(const double *weight, const double *bias, int messages,
+                                            const mlff_student &from) const {
+  const int K = from.num_rbf, knots = from.knots;
+  const double norm = 1.0 / std::sqrt(from.neighbor_norm);
+  std::vector<double> out(std::size_t(knots + 2) * messages);
   for (int j = 0; j < knots - 1; j++)
     for (int m = 0; m < messages; m++) {
-      double c[4]; // of the four B-splines on this interval
-      for (int k = 0; k < 4; k++) {
-        const double *b = &basis[std::size_t(j + k) * (K + 1)];
-        const double *w = filters_[layer] + std::size_t(m) * K;
-        c[k] = filter_biases_[layer][m] * b[0];
-        for (int n = 0; n < K; n++)
-          c[k] += w[n] * b[n + 1];
-        c[k] *= message_norm_;
+      double p[4]; // coefficients of 1, t, t^2, t^3
+      for (int n = 0; n < 4; n++) {
+        const double *basis = from.splines + (std::size_t(j) * 4 + n) * (K + 1);
+        p[n] = bias[m] * basis[K];
+        for (int k = 0; k < K; k++)
+          p[n] += weight[std::size_t(m) * K + k] * basis[k];
+        p[n] *= norm;
       }
-      double *to = &out[(std::size_t(j) * messages + m) * 4];
-      to[0] = (c[0] + 4.0 * c[1] + c[2]) / 6.0;
-      to[1] = (c[2] - c[0]) / 2.0;
-      to[2] = (c[0] - 2.0 * c[1] + c[2]) / 2.0;
-      to[3] = (c[3] - c[0] + 3.0 * (c[1] - c[2])) / 6.0;
+      // p = sum of c_j B_j(t) with B_0 = (1 - t)^3 / 6 and so on.
+      const double c1 = p[0] - p[2] / 3.0, c0 = c1 - p[1] + p[2], c2 = c1 + p[1] + p[2];
+      double *to = &out[std::size_t(j) * messages + m];
+      if (j == 0)
+        to[0] = c0;
+      to[messages] = c1;
+      if (j == knots - 2) {
+        to[2 * std::size_t(messages)] = c2;
+        to[3 * std::size_t(messages)] = 6.0 * p[3] + c0 - 3.0 * (c1 - c2);
+      }
     }
   return out;
 }

@@ -23,8 +23,8 @@ struct PriorPair {
 struct StudentData {
   // Returns false, with one line in `error`, if the description is not usable.
   bool load(const mlff_student &from, std::string *error);
-  // What a network is made of; valid as long as this object. `knots` of the filters' splines.
-  Weights weights(int knots);
+  // What a network is made of; valid as long as this object.
+  const Weights &weights() const { return made_; }
 
   Shape shape = {};
   double cutoff = 0.0;
@@ -32,16 +32,14 @@ struct StudentData {
   std::vector<double> atomic_energies;
 
 private:
-  std::vector<double> spline(int layer, int knots) const;
-  double filter_basis(int k, double r, double *derivative) const;
+  std::vector<double> filters_of(const double *weight, const double *bias, int messages,
+                                 const mlff_student &from) const;
 
-  double basis_scale_ = 1.0, message_norm_ = 1.0, nearest_ = 0.0, energy_scale_ = 1.0;
   std::vector<double> values_, readout_;
-  std::vector<const double *> filters_, filter_biases_;
   std::vector<LayerWeights> layers_;
+  std::vector<std::vector<double>> filters_;
+  std::vector<const double *> filter_pointers_;
   Weights made_ = {};
-  std::vector<std::vector<double>> splines_;
-  std::vector<const double *> spline_pointers_;
 };
 
 } // namespace mlff

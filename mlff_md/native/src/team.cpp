@@ -1,6 +1,11 @@
 #include "team.h"
 
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
 #include <unistd.h>
+#include <vector>
 
 namespace mlff {
 namespace {
@@ -22,44 +27,63 @@ template <class Done> void spin(Done done) {
 
 } // namespace
 
+struct Team::Workers {
+  explicit Workers(int size) {
+    for (int rank = 1; rank < size; rank++)
+      threads.emplace_back([this, rank] { serve(rank); });
+  }
+
+  ~Workers() {
+    {
+      std::lock_guard<std::mutex> lock(mutex);
+      stop = true;
+      call++;
+    }
+    called.notify_all();
+    for (std::thread &thread : threads)
+      thread.join();
+  }
+
+  void serve(int rank) {
+    long seen = 0;
+    for (;;) {
+      bool woken = false;
+      for (int k = 0; k < kSpins && !woken; k++)
+        woken = call.load(std::memory_order_acquire) != seen;
+      if (!woken) {
+        std::unique_lock<std::mutex> lock(mutex);
+        called.wait(lock, [&] { return call.load() != seen; });
+      }
+      seen = call.load(std::memory_order_acquire);
+      if (stop)
+        return;
+      (*work)(rank);
+      running.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  std::vector<std::thread> threads;
+  std::mutex mutex;
+  std::condition_variable called;
+  std::atomic<long> call{0}, round{0};
+  std::atomic<int> running{0}, waiting{0};
+  std::atomic<bool> stop{false};
+  const std::function<void(int)> *work = nullptr;
+};
+
+Team::Team(int size) : size_(size) {}
+
 Team::~Team() {
-  if (process_ != long(getpid())) { // after a fork the threads are not ours
-    for (std::thread &thread : threads_)
-      thread.detach();
-    return;
-  }
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    stop_ = true;
-    call_++;
-  }
-  called_.notify_all();
-  for (std::thread &thread : threads_)
-    thread.join();
+  if (process_ == long(getpid()))
+    delete workers_;
 }
 
-void Team::start() {
-  for (std::thread &thread : threads_)
-    thread.detach();
-  threads_.clear();
-  process_ = long(getpid());
-  for (int rank = 1; rank < size_; rank++)
-    threads_.emplace_back([this, rank, seen = call_.load()]() mutable {
-      for (;;) {
-        bool called = false;
-        for (int k = 0; k < kSpins && !called; k++)
-          called = call_.load(std::memory_order_acquire) != seen;
-        if (!called) {
-          std::unique_lock<std::mutex> lock(mutex_);
-          called_.wait(lock, [&] { return call_.load() != seen; });
-        }
-        seen = call_.load(std::memory_order_acquire);
-        if (stop_)
-          return;
-        (*work_)(rank);
-        running_.fetch_sub(1, std::memory_order_release);
-      }
-    });
+Team::Workers *Team::workers() {
+  if (process_ != long(getpid())) {
+    process_ = long(getpid());
+    workers_ = new Workers(size_);
+  }
+  return workers_;
 }
 
 void Team::run(const std::function<void(int)> &work) {
@@ -67,28 +91,28 @@ void Team::run(const std::function<void(int)> &work) {
     work(0);
     return;
   }
-  if (process_ != long(getpid()))
-    start();
-  work_ = &work;
-  running_.store(size_ - 1, std::memory_order_relaxed);
+  Workers &w = *workers();
+  w.work = &work;
+  w.running.store(size_ - 1, std::memory_order_relaxed);
   {
-    std::lock_guard<std::mutex> lock(mutex_);
-    call_.fetch_add(1, std::memory_order_release);
+    std::lock_guard<std::mutex> lock(w.mutex);
+    w.call.fetch_add(1, std::memory_order_release);
   }
-  called_.notify_all();
+  w.called.notify_all();
   work(0);
-  spin([&] { return running_.load(std::memory_order_acquire) == 0; });
+  spin([&] { return w.running.load(std::memory_order_acquire) == 0; });
 }
 
 void Team::wait() {
   if (size_ == 1)
     return;
-  const long round = round_.load(std::memory_order_acquire);
-  if (waiting_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
-    waiting_.store(0, std::memory_order_relaxed);
-    round_.fetch_add(1, std::memory_order_release);
+  Workers &w = *workers_;
+  const long round = w.round.load(std::memory_order_acquire);
+  if (w.waiting.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
+    w.waiting.store(0, std::memory_order_relaxed);
+    w.round.fetch_add(1, std::memory_order_release);
   } else {
-    spin([&] { return round_.load(std::memory_order_acquire) != round; });
+    spin([&] { return w.round.load(std::memory_order_acquire) != round; });
   }
 }
 

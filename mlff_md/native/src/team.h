@@ -1,18 +1,13 @@
 // A few threads that run one function together and wait for each other inside it.
 #pragma once
 
-#include <atomic>
-#include <condition_variable>
 #include <functional>
-#include <mutex>
-#include <thread>
-#include <vector>
 
 namespace mlff {
 
 class Team {
 public:
-  explicit Team(int size) : size_(size) {}
+  explicit Team(int size);
   ~Team();
   Team(const Team &) = delete;
   Team &operator=(const Team &) = delete;
@@ -26,18 +21,14 @@ public:
   void wait();
 
 private:
-  void start();
+  struct Workers;
+  Workers *workers();
 
   const int size_;
-  long process_ = 0; // threads do not survive a fork: they are started again in the child
-  std::vector<std::thread> threads_;
-  std::mutex mutex_;
-  std::condition_variable called_;
-  std::atomic<long> call_{0};
-  std::atomic<int> running_{0}, waiting_{0};
-  std::atomic<long> round_{0};
-  bool stop_ = false;
-  const std::function<void(int)> *work_ = nullptr;
+  // Threads do not survive a fork, and what they wait on is left in their state: the child of a
+  // fork leaves its parent's workers alone and starts its own.
+  Workers *workers_ = nullptr;
+  long process_ = 0;
 };
 
 } // namespace mlff
