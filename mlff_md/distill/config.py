@@ -29,6 +29,7 @@ class StudentConfig:
     mlp_dim: int = 0
     elements: tuple[str, ...] = ORGANIC_ELEMENTS
     neighbor_norm: float = 12.0
+    num_knots: int = 192
     license: str = "MIT"
 
     def __post_init__(self) -> None:
