@@ -34,11 +34,12 @@ def structure_of(num_atoms: int) -> Atoms:
 
 
 def water_box(molecules: int, seed: int = 0) -> Atoms:
-    """Return a cubic box of liquid density: molecules on a grid, turned at random.
+    """Return a cubic box of liquid density: molecules on a grid, each tilted a little at random.
 
-    Not equilibrated: for timing, where only the number of neighbors matters.
+    Not equilibrated: for timing, where the number of neighbors matters. Nothing overlaps.
     """
     from ase.build import molecule
+    from scipy.spatial.transform import Rotation
 
     rng = np.random.default_rng(seed)
     side = (molecules * VOLUME_PER_WATER_A3) ** (1 / 3)
@@ -48,7 +49,7 @@ def water_box(molecules: int, seed: int = 0) -> Atoms:
     grid = np.stack(np.meshgrid(*[np.arange(per_side)] * 3, indexing="ij"), -1).reshape(-1, 3)
     positions = []
     for place in grid[:molecules] * side / per_side:
-        rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        rotation = Rotation.from_rotvec(rng.uniform(-0.3, 0.3, 3)).as_matrix()
         positions.append(place + shape @ rotation.T)
     numbers = np.tile(water.numbers, molecules)
     return Atoms(numbers, np.concatenate(positions), cell=[side] * 3, pbc=True)

@@ -32,6 +32,8 @@ class Engine(ABC):
     """
 
     name: str
+    batches = True
+    """Whether many small structures at once are faster than one by one."""
 
     def __init__(self, elements: tuple[str, ...], cutoff_A: float, skin_A: float) -> None:
         self.elements, self.cutoff_A, self.skin_A = elements, cutoff_A, skin_A

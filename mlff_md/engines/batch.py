@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def evaluate_structures(
     engine: Engine, structures: Iterable[Atoms], max_edges: int = 200_000
 ) -> list[Properties]:
-    """Evaluate many structures, several times faster than one by one if they are small.
+    """Evaluate many structures in the way that is fastest for the engine.
+
+    The torch engines are several times faster on a batch of small structures than on one by one.
 
     Parameters
     ----------
@@ -48,6 +50,9 @@ def evaluate_structures(
 
     for index, atoms in enumerate(structures):
         try:
+            if not engine.batches:
+                results.append(engine.compute(atoms))
+                continue
             graph = build_graph(atoms, engine.elements, engine.cutoff_A)
         except StructureError as error:
             raise StructureError(f"structure {index}: {error}") from error

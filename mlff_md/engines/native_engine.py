@@ -48,6 +48,7 @@ class NativeEngine(Engine):
     """
 
     name = "native"
+    batches = False
 
     def __init__(
         self,

@@ -27,8 +27,9 @@ def card(student: Student) -> str:
         f"elements    {' '.join(shape.elements)}",
         f"cutoff      {shape.cutoff_A:g} Å, {shape.num_interactions} interactions "
         f"(sees {shape.cutoff_A * shape.num_interactions:g} Å)",
-        f"size        {shape.num_parameters:,} parameters (hidden {shape.hidden_dim}, "
-        f"{shape.num_rbf} radial functions, networks of {shape.mlp_dim})",
+        f"size        {shape.num_parameters:,} parameters ({shape.hidden_dim} scalars, "
+        f"{shape.vector_dim} vectors, {shape.quadrupole_dim} quadrupoles, {shape.num_rbf} radial "
+        f"functions, networks of {shape.mlp_dim})",
         f"teacher     {' '.join(str(value) for value in manifest.teacher.values())}",
         f"license     {manifest.license}",
         f"sha256      {student.sha256}",
