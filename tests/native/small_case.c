@@ -24,9 +24,11 @@ int main(void) {
   const int inputs = HIDDEN + 2 * VECTORS + 2 * QUADRUPOLES;
   long count = SPECIES * HIDDEN + readout * HIDDEN + 2 * readout + 1;
   for (int l = 0; l < layers; l++) {
-    const int messages = fresh + (l ? VECTORS + QUADRUPOLES : 0), gates = l == layers - 1 ? HIDDEN : fresh;
+    const int messages = fresh + (l ? VECTORS + QUADRUPOLES : 0),
+              gates = l == layers - 1 ? HIDDEN : fresh;
     count += messages * RBF + messages + MLP * HIDDEN + MLP + messages * MLP + messages;
-    count += 2 * VECTORS * VECTORS + QUADRUPOLES * QUADRUPOLES + MLP * inputs + MLP + gates * MLP + gates;
+    count += 2 * VECTORS * VECTORS + QUADRUPOLES * QUADRUPOLES + MLP * inputs + MLP + gates * MLP +
+             gates;
   }
   float *weights = malloc(count * sizeof(float));
   for (long k = 0; k < count; k++)
@@ -76,9 +78,13 @@ int main(void) {
             for (int i = 0; i < n; i++) {
               species[i] = i % SPECIES;
               for (int x = 0; x < 3; x++)
-                r[3 * i + x] = 1.3 * (x == 0 ? i % 3 : x == 1 ? i / 3 % 3 : i / 9) + 0.2 * uniform();
+                r[3 * i + x] = 1.3 * (x == 0   ? i % 3
+                                      : x == 1 ? i / 3 % 3
+                                               : i / 9) +
+                               0.2 * uniform();
             }
-            int status = mlff_engine_compute(engine, n, species, r, cell, pbc, energies, forces, virial);
+            int status =
+                mlff_engine_compute(engine, n, species, r, cell, pbc, energies, forces, virial);
             if (status)
               return fail(mlff_engine_error(engine));
             double sum = 0.0, largest = 0.0;

@@ -35,3 +35,24 @@ def test_sanitizers_find_nothing(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout == "ok\n"
     assert result.stderr == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("g++") is None or shutil.which("nm") is None, reason="needs g++ and nm"
+)
+@pytest.mark.parametrize("name", ["avx2", "avx512"])
+def test_special_instructions_stay_in_their_file(name: str, tmp_path: Path) -> None:
+    """A function that the linker could share would crash on machines without the instructions."""
+    compiled = tmp_path / "kernel.o"
+    flags = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC"]
+    subprocess.run(
+        ["g++", *flags, "-c", str(SOURCES / f"{name}.cpp"), "-o", str(compiled)], check=True
+    )
+    listed = subprocess.run(
+        ["nm", "--demangle", str(compiled)], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    shared = [line for line in listed if " W " in line or " V " in line]
+    offered = [line for line in listed if " T " in line]
+    assert not [line for line in shared if "DW.ref" not in line]
+    assert [line.split(" T ")[1] for line in offered] == [f"mlff::{name}_kernel(bool)"]

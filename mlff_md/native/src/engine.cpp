@@ -50,8 +50,7 @@ bool available(const InstructionSet &set) { return set.here() && set.kernel(true
 struct mlff_engine {
   mlff_engine(const mlff_options &options, double cutoff)
       : team(options.threads), list(cutoff, options.skin_A), shortest(options.shortest_A),
-        blocks(options.threads),
-        virials(options.threads), statuses(options.threads) {}
+        blocks(options.threads), virials(options.threads), statuses(options.threads) {}
 
   StudentData student;
   Team team;
@@ -65,9 +64,9 @@ struct mlff_engine {
   std::vector<double> positions, forces, energies, output;
   std::vector<std::int32_t> species;
   std::vector<std::uint8_t> local;
-  std::vector<std::int32_t> neighbor;         // of the pairs inside the cutoff
+  std::vector<std::int32_t> neighbor; // of the pairs inside the cutoff
   std::vector<std::int64_t> begin, one_sided, end;
-  std::vector<std::int64_t> edge;             // of each pair, where edges were given
+  std::vector<std::int64_t> edge; // of each pair, where edges were given
   std::vector<Block> blocks;
   struct alignas(64) Virial {
     double v[9];
@@ -358,8 +357,7 @@ struct mlff_engine {
                               const std::uint8_t *mask, std::int64_t num_edges,
                               const std::int32_t *centers, const std::int32_t *neighbors,
                               const double *vectors, double *energies_out, double *gradients) {
-    if (const std::int32_t status =
-            take_edges(count, kinds, mask, num_edges, centers, neighbors))
+    if (const std::int32_t status = take_edges(count, kinds, mask, num_edges, centers, neighbors))
       return status;
     const int size = team.size();
     std::vector<std::int32_t> of(count);
@@ -498,8 +496,8 @@ int64_t mlff_engine_bytes(const mlff_engine *e) {
   const auto size = [](const auto &v) { return std::int64_t(v.capacity() * sizeof(v[0])); };
   const PairList &pairs = e->list.pairs();
   return e->network->bytes() + size(e->positions) + size(e->forces) + size(e->energies) +
-         size(e->output) + size(e->neighbor) + size(e->vectors) + size(e->derivatives) + size(e->edge) +
-         size(pairs.neighbor) + size(pairs.image);
+         size(e->output) + size(e->neighbor) + size(e->vectors) + size(e->derivatives) +
+         size(e->edge) + size(pairs.neighbor) + size(pairs.image);
 }
 
 int32_t mlff_engine_compute(mlff_engine *engine, int64_t n, const int32_t *species,

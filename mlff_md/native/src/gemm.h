@@ -70,17 +70,17 @@ private:
                                 c + size_t(i) * c_stride, c_stride, start);
     if (kAtoms > 3)
       for (; i + 3 <= n; i += 3)
-        block<3, V, kPlanes>(a + size_t(i) * a_stride, a_stride, b, bias_,
-                             c + size_t(i) * c_stride, c_stride, start);
+        block<3, V, kPlanes>(a + size_t(i) * a_stride, a_stride, b, bias_, c + size_t(i) * c_stride,
+                             c_stride, start);
     for (; i < n; i++)
       block<1, V, kPlanes>(a + size_t(i) * a_stride, a_stride, b, bias_, c + size_t(i) * c_stride,
                            c_stride, start);
   }
 
   template <int kAtoms, int V, int kPlanes>
-  inline __attribute__((always_inline)) void
-  block(const Real *a, int a_stride, const Real *b, const Real *bias_, Real *c, int c_stride,
-        Start start) const {
+  inline __attribute__((always_inline)) void block(const Real *a, int a_stride, const Real *b,
+                                                   const Real *bias_, Real *c, int c_stride,
+                                                   Start start) const {
     constexpr int R = kAtoms * kPlanes;
     Vec sum[R][V];
 #pragma GCC unroll 16

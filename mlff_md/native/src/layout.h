@@ -16,13 +16,9 @@ struct Shape {
 
   // Messages that an atom sends in a layer: scalars, vectors along the pair, quadrupoles of the
   // pair; then its own vectors and quadrupoles, which it has not in the first layer.
-  int messages(int layer) const {
-    return hidden + (layer ? 2 : 1) * (vectors + quadrupoles);
-  }
+  int messages(int layer) const { return hidden + (layer ? 2 : 1) * (vectors + quadrupoles); }
   // What the update of an atom produces: scalars and, unless it is the last, two kinds of gates.
-  int gates(int layer) const {
-    return hidden + (layer < layers - 1 ? vectors + quadrupoles : 0);
-  }
+  int gates(int layer) const { return hidden + (layer < layers - 1 ? vectors + quadrupoles : 0); }
   int update_inputs() const { return hidden + 2 * vectors + 2 * quadrupoles; }
 };
 
@@ -62,7 +58,7 @@ struct Pairs {
 // One student for one instruction set and precision, with the memory of one structure.
 class Network {
 public:
-  virtual ~Network(); // defined in engine.cpp, once for all instruction sets
+  virtual ~Network();          // defined in engine.cpp, once for all instruction sets
   virtual bool ok() const = 0; // whether there was memory for the weights
   virtual int64_t bytes() const = 0;
   virtual bool reserve(int64_t atoms, int64_t pairs, int threads) = 0;

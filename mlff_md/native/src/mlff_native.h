@@ -32,10 +32,10 @@ typedef struct {
 } mlff_student;
 
 typedef struct {
-  int32_t single_precision; /* 0: everything in double precision */
-  int32_t threads;          /* 1 or more */
-  double skin_A;            /* of the neighbor list of mlff_engine_compute */
-  double shortest_A;        /* two atoms closer than this are refused */
+  int32_t single_precision;    /* 0: everything in double precision */
+  int32_t threads;             /* 1 or more */
+  double skin_A;               /* of the neighbor list of mlff_engine_compute */
+  double shortest_A;           /* two atoms closer than this are refused */
   const char *instruction_set; /* of mlff_instruction_sets(); NULL: the best of this machine */
 } mlff_options;
 

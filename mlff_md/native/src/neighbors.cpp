@@ -83,7 +83,7 @@ double smallest_stretch(const double m[9]) {
   const double p = std::sqrt((d0 * d0 + d1 * d1 + d2 * d2 + 2.0 * off) / 6.0);
   if (p < 1e-14 * q)
     return std::sqrt(q);
-  const double b[9] = {d0 / p, s[1] / p, s[2] / p, s[1] / p, d1 / p,
+  const double b[9] = {d0 / p,   s[1] / p, s[2] / p, s[1] / p, d1 / p,
                        s[5] / p, s[2] / p, s[5] / p, d2 / p};
   const double half = 0.5 * dot(row(b, 0), cross(row(b, 1), row(b, 2)));
   const double angle = std::acos(std::max(-1.0, std::min(1.0, half))) / 3.0;

@@ -24,8 +24,8 @@ public:
   // Makes the list complete for these positions (n x 3), cell (rows are vectors) and periodicity.
   // `blocks` is the number of threads. The cell of an open direction is not used. Positions must
   // be finite and the cell not flat.
-  void update(const double *positions, std::int64_t n, const double cell[9],
-              const bool periodic[3], int blocks);
+  void update(const double *positions, std::int64_t n, const double cell[9], const bool periodic[3],
+              int blocks);
 
   // Forgets the stored list: the next update builds one.
   void reset() { reference_.clear(); }

@@ -48,7 +48,8 @@ private:
   size_t size_ = 0;
 };
 
-template <class Real, int W, int kRows, int kVecs> class StudentNetwork final : public mlff::Network {
+template <class Real, int W, int kRows, int kVecs>
+class StudentNetwork final : public mlff::Network {
   typedef Simd<Real, W> S;
   typedef typename S::Vec Vec;
   typedef Gemm<Real, W, kRows, kVecs> Product;
@@ -141,8 +142,16 @@ public:
       return here;
     };
     for (int l = 0; l < L_; l++)
-      kept_[l] = {take(layers_[l].messages), take(H_), take(3 * V_), take(5 * Q_),
-                  take(6 * V_), take(5 * Q_), take(V_), take(Q_), take(H_), take(V_ + Q_)};
+      kept_[l] = {take(layers_[l].messages),
+                  take(H_),
+                  take(3 * V_),
+                  take(5 * Q_),
+                  take(6 * V_),
+                  take(5 * Q_),
+                  take(V_),
+                  take(Q_),
+                  take(H_),
+                  take(V_ + Q_)};
     sent_bar_ = take(most);
     h_ = take(F_);
     v_ = take(3 * V_);
@@ -163,8 +172,8 @@ public:
     }
   }
 
-  void set_short_pair(int64_t p, const double vector[3], double distance, double seen,
-                      double slope, double prior_derivative) override {
+  void set_short_pair(int64_t p, const double vector[3], double distance, double seen, double slope,
+                      double prior_derivative) override {
     set_pair(p, vector, distance, seen, slope, prior_derivative);
   }
 
@@ -221,9 +230,11 @@ public:
     const Kept &k = kept_[l];
     Real *input = scratch(b), *hidden = input + kChunk * inputs_, *out = hidden + kChunk * H_;
     in_chunks(b, [&](int64_t i, int m) {
-      y.mixing.template run<3>(v_ + i * 3 * V_, 3 * V_, m, k.mixed + i * 6 * V_, 6 * V_, Start::kZero);
+      y.mixing.template run<3>(v_ + i * 3 * V_, 3 * V_, m, k.mixed + i * 6 * V_, 6 * V_,
+                               Start::kZero);
       if (Q_)
-        y.turning.template run<5>(t_ + i * 5 * Q_, 5 * Q_, m, k.turned + i * 5 * Q_, 5 * Q_, Start::kZero);
+        y.turning.template run<5>(t_ + i * 5 * Q_, 5 * Q_, m, k.turned + i * 5 * Q_, 5 * Q_,
+                                  Start::kZero);
       for (int a = 0; a < m; a++)
         invariants(k, i + a, input + a * inputs_);
       Real *slope = k.update_slope + i * H_;
@@ -326,15 +337,17 @@ public:
     });
   }
   void unpack(int64_t i, int l, bool reverse, const void *from) override {
-    exchange(i, l, reverse, [&, at = static_cast<const Real *>(from)](Real *data, int count) mutable {
-      copy(data, at, count);
-      at += count;
-    });
+    exchange(i, l, reverse,
+             [&, at = static_cast<const Real *>(from)](Real *data, int count) mutable {
+               copy(data, at, count);
+               at += count;
+             });
   }
 
 private:
-  inline __attribute__((always_inline)) void set_pair(int64_t p, const double *vector, double distance, double seen,
-                          double slope, double prior_derivative) {
+  inline __attribute__((always_inline)) void set_pair(int64_t p, const double *vector,
+                                                      double distance, double seen, double slope,
+                                                      double prior_derivative) {
     Pair &o = pairs_.get()[p];
     const double inverse = 1.0 / distance;
     for (int k = 0; k < 3; k++) {
@@ -421,9 +434,20 @@ private:
 
   template <class Sizes, bool kFirst> void receive_layer(const Block &b, int l) {
     const Kept &k = kept_[l];
-    const MessageArrays<Real> m = {F_, V_, Q_, layers_[l].messages, layers_[l].table, pairs_.get(),
-                                   rows_.get(), list_.neighbor, k.sent, k.vectors, k.quadrupoles,
-                                   h_, v_, t_};
+    const MessageArrays<Real> m = {F_,
+                                   V_,
+                                   Q_,
+                                   layers_[l].messages,
+                                   layers_[l].table,
+                                   pairs_.get(),
+                                   rows_.get(),
+                                   list_.neighbor,
+                                   k.sent,
+                                   k.vectors,
+                                   k.quadrupoles,
+                                   h_,
+                                   v_,
+                                   t_};
     for (int64_t i = b.first; i < b.last; i++) {
       receive_pairs<Real, W, Sizes, kFirst, true>(m, i, list_.begin[i], list_.one_sided[i]);
       receive_pairs<Real, W, Sizes, kFirst, false>(m, i, list_.one_sided[i], list_.end[i]);
@@ -439,10 +463,23 @@ private:
       copy(gv_[1 - now] + b.first * 3 * V_, gv_[now] + b.first * 3 * V_, n * 3 * V_);
       copy(gt_[1 - now] + b.first * 5 * Q_, gt_[now] + b.first * 5 * Q_, n * 5 * Q_);
     }
-    const ReverseArrays<Real> m = {
-        F_, V_, Q_, layers_[l].messages, layers_[l].table, pairs_.get(), rows_.get(),
-        list_.neighbor, k.sent, k.vectors, k.quadrupoles, gh_[now], gv_[now], gt_[now],
-        sent_bar_, gv_[1 - now], gt_[1 - now]};
+    const ReverseArrays<Real> m = {F_,
+                                   V_,
+                                   Q_,
+                                   layers_[l].messages,
+                                   layers_[l].table,
+                                   pairs_.get(),
+                                   rows_.get(),
+                                   list_.neighbor,
+                                   k.sent,
+                                   k.vectors,
+                                   k.quadrupoles,
+                                   gh_[now],
+                                   gv_[now],
+                                   gt_[now],
+                                   sent_bar_,
+                                   gv_[1 - now],
+                                   gt_[1 - now]};
     for (int64_t i = b.first; i < b.last; i++) {
       reverse_pairs<Real, W, Sizes, kFirst, true>(m, i, list_.begin[i], list_.one_sided[i]);
       reverse_pairs<Real, W, Sizes, kFirst, false>(m, i, list_.one_sided[i], list_.end[i]);
@@ -496,8 +533,8 @@ private:
     copy(k.gates + i * (V_ + Q_), gates, V_ + Q_);
     for (int c = 0; c < V_; c += W)
       for (int x = 0; x < 3; x++)
-        S::store(v + 3 * c + x * W, S::load(v + 3 * c + x * W) +
-                                     S::load(gates + c) * S::load(left + 6 * c + x * W));
+        S::store(v + 3 * c + x * W,
+                 S::load(v + 3 * c + x * W) + S::load(gates + c) * S::load(left + 6 * c + x * W));
     for (int c = 0; c < Q_; c += W) {
       Vec t[5], p[3], q[3];
       load_turn(turned + 5 * c, left + 6 * c, t, p, q);
@@ -626,7 +663,8 @@ private:
             rises[size_t(row) * M + c] = Real(next - here);
         }
       dense(take, y.message_in, y.message_in_t, from.message_in, from.message_in_bias, hidden, mlp);
-      dense(take, y.message_out, y.message_out_t, from.message_out, from.message_out_bias, mlp, sent);
+      dense(take, y.message_out, y.message_out_t, from.message_out, from.message_out_bias, mlp,
+            sent);
       dense(take, y.mixing, y.mixing_t, from.mixing, nullptr, vectors, mixed);
       dense(take, y.turning, y.turning_t, from.quadrupole_mixing, nullptr, turned, turned);
       dense(take, y.update_in, y.update_in_t, from.update_in, from.update_in_bias, inputs, mlp);

@@ -154,12 +154,11 @@ MLFF_INLINE void add_rows(typename Simd<Real, W>::Vec adjoint, Table<Real> p, in
 // Reverse of receive_chunks. gi, gj: adjoints of what both atoms received. Written: sbi, sbj, of
 // what they sent; vbi, vbj, of what they carry; gy, of y; rows.
 template <class Real, int W, int kPlanes, bool kFirst, bool kBoth, bool kOdd>
-MLFF_INLINE void reverse_chunks(int features, int stride, const typename Simd<Real, W>::Vec *b,
-                                const Real *y, Table<Real> table, const Real *sj, const Real *si,
-                                const Real *vj, const Real *vi, const Real *gj, const Real *gi,
-                                Real *sbj, Real *sbi, Real *vbj, Real *vbi,
-                                typename Simd<Real, W>::Vec *rows,
-                                typename Simd<Real, W>::Vec *gy) {
+MLFF_INLINE void
+reverse_chunks(int features, int stride, const typename Simd<Real, W>::Vec *b, const Real *y,
+               Table<Real> table, const Real *sj, const Real *si, const Real *vj, const Real *vi,
+               const Real *gj, const Real *gi, Real *sbj, Real *sbi, Real *vbj, Real *vbi,
+               typename Simd<Real, W>::Vec *rows, typename Simd<Real, W>::Vec *gy) {
   typedef Simd<Real, W> S;
   typedef typename S::Vec Vec;
   constexpr int kKinds = kFirst ? 1 : 2;
@@ -202,7 +201,8 @@ MLFF_INLINE void reverse_chunks(int features, int stride, const typename Simd<Re
         S::store(sbj + W, S::load(sbj + W) + on_i * carried);
       }
     }
-    table = table.at(kKinds * W), sj += kKinds * W, si += kKinds * W, sbj += kKinds * W, sbi += kKinds * W;
+    table = table.at(kKinds * W), sj += kKinds * W, si += kKinds * W, sbj += kKinds * W,
+    sbi += kKinds * W;
     vj += kPlanes * W, vi += kPlanes * W, gj += kPlanes * W, gi += kPlanes * W;
     vbj += kPlanes * W, vbi += kPlanes * W;
   }

@@ -75,8 +75,8 @@ bool StudentData::load(const mlff_student &from, std::string *error) {
   const int pairs = from.species * from.species;
   for (int k = 0; k < pairs; k++) {
     const double end = from.prior[2 * pairs + k];
-    prior.push_back({from.prior[k], from.prior[pairs + k], end, from.floor_end * end,
-                     from.floor_width * end});
+    prior.push_back(
+        {from.prior[k], from.prior[pairs + k], end, from.floor_end * end, from.floor_width * end});
   }
   if (!(from.grid_start_A > 0.0) || !(cutoff > from.grid_start_A) || from.knots < 4) {
     *error = "the student's radial grid does not fit its cutoff";
