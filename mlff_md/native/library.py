@@ -88,12 +88,10 @@ def library_path() -> Path | None:
     the library of the installed package.
     """
     folders = [Path(__file__).parent]
-    try:
-        installed = importlib.metadata.distribution("mlff-md")
-    except importlib.metadata.PackageNotFoundError:
-        installed = None
-    if installed is not None and installed.version == __version__:
-        folders.append(Path(str(installed.locate_file("mlff_md/native"))))
+    # More than one may be found: the egg-info that a build leaves in the source tree, too.
+    for installed in importlib.metadata.distributions(name="mlff-md"):
+        if installed.version == __version__:
+            folders.append(Path(str(installed.locate_file("mlff_md/native"))))
     for folder in folders:
         for suffix in importlib.machinery.EXTENSION_SUFFIXES:
             path = folder / f"_kernel{suffix}"
