@@ -155,5 +155,8 @@ def test_a_source_tree_takes_the_installed_one(
         version=version, locate_file=lambda name: tmp_path / "site-packages" / name
     )
     monkeypatch.setattr(library, "__file__", str(tmp_path / "source" / "library.py"))
-    monkeypatch.setattr(library.importlib.metadata, "distribution", lambda name: distribution)
+    egg_info = SimpleNamespace(version=version, locate_file=lambda name: tmp_path / name)
+    monkeypatch.setattr(
+        library.importlib.metadata, "distributions", lambda name: [egg_info, distribution]
+    )
     assert library.library_path() == (installed / f"_kernel{suffix}" if taken else None)
