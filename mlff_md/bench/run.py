@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 
 from mlff_md.bench.flops import native_flops, peak_gflops
+from mlff_md.bench.peers import Maker, choose, peer_calls
 from mlff_md.bench.structures import structure_of
 from mlff_md.bench.timing import Timing, interleaved, tune_allocator
 from mlff_md.calculator import StudentForceFieldCalculator
@@ -34,9 +35,9 @@ class BenchResult:
         One for each student, size and engine: ``student, atoms, pairs, engine, threads``,
         ``median_ms, p95_ms, best_ms, samples``, ``max_force_error_eV_per_A`` against float64,
         ``ns_per_day`` at 0.5 fs, and for the native engine ``gflops`` (best) and
-        ``fraction_of_peak``.
+        ``fraction_of_peak``. Peers stand under ``engine`` too, with ``num_parameters``.
     machine
-        Processor, allocator, instruction sets.
+        Processor, allocator, Python; ``left_out``, a line for each peer that did not run.
     """
 
     rows: list[dict[str, Any]]
@@ -67,6 +68,7 @@ def bench(
     students: Sequence[str] = ("tiny",),
     *,
     engines: Sequence[str] = ENGINES,
+    peers: Sequence[str] = (),
     atoms: Sequence[int] = (9, 21, 100, 500),
     threads: int = 1,
     seconds: float = 3.0,
@@ -82,6 +84,9 @@ def bench(
         Names or files of students.
     engines
         Engines to compare; ``ase-step`` is a step of ASE's VelocityVerlet with engine ``auto``.
+    peers
+        Other force fields, with random weights, to time beside the engines: ``all`` that are
+        installed, or beginnings of their names, see :mod:`mlff_md.bench.peers`.
     atoms
         Numbers of atoms, see :func:`mlff_md.bench.structures.structure_of`.
     threads
@@ -93,26 +98,36 @@ def bench(
     tuned_allocator
         Whether to keep glibc from returning memory, which makes torch up to three times as fast.
     progress
-        Called with a line about each student and size that is done.
+        Called with a line about each student and size that is done, and each peer left out.
 
     Raises
     ------
     ConfigError, StudentFileError
-        If an engine, student or size cannot be had.
+        If an engine, peer, student or size cannot be had.
     """
     allocator = tune_allocator() if tuned_allocator else "as the system has it"
     rows: list[dict[str, Any]] = []
+    makers = choose(peers)
+    left_out: list[str] = []
+    tell = progress or (lambda line: None)
     for name in students:
         student = load_student(name)
         for count in atoms:
             structure = structure_of(count)
-            rows += _compare(student, name, structure, engines, threads, seconds, timestep_fs)
-            if progress is not None:
-                progress(f"{name}: {len(structure)} atoms done")
+            missing: list[str] = []
+            rows += _compare(
+                *(student, name, structure, engines, makers, threads, seconds, timestep_fs),
+                missing.append,
+            )
+            for line in missing:
+                left_out.append(f"{len(structure)} atoms: {line}")
+                tell(left_out[-1])
+            tell(f"{name}: {len(structure)} atoms done")
     machine = {
         "processor": _processor(),
         "allocator": allocator,
         "python": platform.python_version(),
+        "left_out": left_out,
     }
     return BenchResult(rows, machine)
 
@@ -122,9 +137,11 @@ def _compare(
     name: str,
     structure: Atoms,
     engines: Sequence[str],
+    peers: Mapping[str, Maker],
     threads: int,
     seconds: float,
     timestep_fs: float,
+    tell: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     contenders = {}
     errors: dict[str, float | None] = {}
@@ -141,6 +158,9 @@ def _compare(
             native = engine
         errors[kind] = float(np.abs(engine.compute(structure).forces - reference).max())
         contenders[kind] = _evaluation(engine.compute, structure)
+    parameters: dict[str, int] = {}
+    for kind, compute, parameters[kind] in peer_calls(peers, structure, threads, tell):
+        contenders[kind], errors[kind] = _evaluation(compute, structure), None
     peak = peak_gflops(native.kernel) if native else 0.0
     timings = interleaved(contenders, seconds)
     if native:
@@ -151,6 +171,8 @@ def _compare(
         row |= asdict(timing)
         row["max_force_error_eV_per_A"] = errors[kind]
         row["ns_per_day"] = timestep_fs * 86.4 / timing.median_ms
+        if kind in parameters:
+            row["num_parameters"] = parameters[kind]
         if native and kind == "native":
             row |= _efficiency(student, native, len(structure), timing, peak * threads)
         rows.append(row)

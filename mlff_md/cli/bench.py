@@ -21,13 +21,21 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "students", nargs="*", metavar="STUDENT", default=["tiny"], help="names or files"
     )
-    add_options(parser, bench, skip=("progress", "engines", "atoms"))
+    add_options(parser, bench, skip=("progress", "engines", "peers", "atoms"))
     parser.add_argument(
         "--engines",
         metavar="NAMES",
         default="native,torchscript,torch,ase-step",
         help="engines to compare, the first is what ratios refer to; ase-step is a step of ASE's "
         "VelocityVerlet with the fastest engine (default: native,torchscript,torch,ase-step)",
+    )
+    parser.add_argument(
+        "--peers",
+        metavar="NAMES",
+        default="",
+        help="other force fields to time beside, with random weights, where their packages are "
+        "installed: all, or beginnings of names such as torchmd-net,nequip (compiling some takes "
+        "minutes; default: none)",
     )
     parser.add_argument(
         "--atoms",
@@ -52,9 +60,14 @@ def run(arguments: argparse.Namespace) -> int:
     result = bench(
         arguments.students,
         engines=arguments.engines.split(","),
+        peers=arguments.peers.split(",") if arguments.peers else (),
         atoms=sizes,
         progress=lambda line: print(line, file=sys.stderr),
-        **{k: v for k, v in chosen(arguments, bench).items() if k not in ("engines", "atoms")},
+        **{
+            key: value
+            for key, value in chosen(arguments, bench).items()
+            if key not in ("engines", "peers", "atoms")
+        },
     )
     say(result.markdown())
     say(f"\n{result.machine['processor']}; allocator: {result.machine['allocator']}")
