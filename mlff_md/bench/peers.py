@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 import tempfile
 import warnings
@@ -133,7 +134,8 @@ def _as_found() -> Iterator[None]:
     """Keep what packages set for the whole process from reaching the other contenders."""
     import torch
 
-    dtype = torch.get_default_dtype()
+    dtype, silenced = torch.get_default_dtype(), logging.root.manager.disable
+    logging.disable(logging.INFO)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
         # It can only be read by setting it.
@@ -144,6 +146,7 @@ def _as_found() -> Iterator[None]:
         finally:
             torch.set_default_dtype(dtype)
             torch.jit.set_fusion_strategy(fusion)
+            logging.disable(silenced)
 
 
 def _count(model: Any) -> int:
