@@ -19,6 +19,10 @@ namespace {
 // Coordinates beyond this, Å, have lost the digits that distances are made of.
 constexpr double kFarthest = 1e9;
 
+// Centers whose pairs are worked through together: as many as fit the L1 cache. More, or a number
+// that depends on the student, gained nothing.
+constexpr int kTile = 4;
+
 struct InstructionSet {
   const char *name;
   Kernel (*kernel)(bool single_precision);
@@ -48,9 +52,10 @@ bool available(const InstructionSet &set) { return set.here() && set.kernel(true
 } // namespace
 
 struct mlff_engine {
-  mlff_engine(const mlff_options &options, double cutoff)
-      : team(options.threads), list(cutoff, options.skin_A), shortest(options.shortest_A),
-        blocks(options.threads), virials(options.threads), statuses(options.threads) {}
+  mlff_engine(const mlff_options &options, double cutoff, int tile)
+      : team(options.threads), list(cutoff, options.skin_A, tile), shortest(options.shortest_A),
+        blocks(options.threads), ranges(options.threads), virials(options.threads),
+        statuses(options.threads) {}
 
   StudentData student;
   Team team;
@@ -64,10 +69,10 @@ struct mlff_engine {
   std::vector<double> positions, forces, energies, output;
   std::vector<std::int32_t> species;
   std::vector<std::uint8_t> local;
-  std::vector<std::int32_t> neighbor; // of the pairs inside the cutoff
-  std::vector<std::int64_t> begin, one_sided, end;
-  std::vector<std::int64_t> edge; // of each pair, where edges were given
+  std::vector<std::int32_t> center, neighbor; // of the pairs inside the cutoff
+  std::vector<std::int64_t> edge;             // of each pair, where edges were given
   std::vector<Block> blocks;
+  std::vector<PairRange> ranges; // of the blocks
   struct alignas(64) Virial {
     double v[9];
   };
@@ -92,10 +97,8 @@ struct mlff_engine {
     forces.resize(3 * n);
     energies.resize(n);
     output.resize(n);
-    begin.resize(n + 1);
-    one_sided.resize(n);
-    end.resize(n);
     most_pairs += team.size(); // the slot behind the last pair of each thread
+    center.resize(most_pairs);
     neighbor.resize(most_pairs);
     vectors.resize(most_pairs);
     derivatives.resize(most_pairs);
@@ -107,63 +110,61 @@ struct mlff_engine {
   }
   bool counts(std::int64_t i) const { return local.empty() || local[i]; }
 
-  // Pairs of a block's slots inside the cutoff, from the neighbor list. Pairs of a block start
-  // where they start in the list, so that threads need not know of each other.
+  // Pairs of a block inside the cutoff, from the neighbor list. Pairs of a block start where they
+  // start in the list, so that threads need not know of each other.
   void select(const Block &b) {
     const PairList &listed = list.pairs();
     const double *shifts = list.shifts().data();
     const double limit = student.cutoff * student.cutoff;
-    std::int64_t p = listed.begin[b.first] + b.thread; // behind the slot of the block before
-    for (std::int64_t i = b.first; i < b.last; i++) {
-      const double *ri = &positions[3 * i];
-      const auto take = [&](std::int64_t from, std::int64_t to) {
-        for (std::int64_t q = from; q < to; q++) {
-          const std::int32_t j = listed.neighbor[q];
-          const double *rj = &positions[3 * std::size_t(j)], *s = shifts + 3 * listed.image[q];
-          double *d = vectors[p].v, squared = 0.0;
-          for (int x = 0; x < 3; x++) {
-            d[x] = rj[x] - ri[x] + s[x];
-            squared += d[x] * d[x];
-          }
-          neighbor[p] = j;
-          p += squared < limit; // no branch: four in ten would be mispredicted
+    const PairRange &from = listed.range[b.thread];
+    std::int64_t p = from.first + b.thread; // behind the slot of the block before
+    const auto take = [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t q = first; q < last; q++) {
+        const std::int32_t i = listed.center[q], j = listed.neighbor[q];
+        const double *ri = &positions[3 * std::size_t(i)], *rj = &positions[3 * std::size_t(j)];
+        const double *s = shifts + 3 * listed.image[q];
+        double *d = vectors[p].v, squared = 0.0;
+        for (int x = 0; x < 3; x++) {
+          d[x] = rj[x] - ri[x] + s[x];
+          squared += d[x] * d[x];
         }
-      };
-      begin[i] = p;
-      take(listed.begin[i], listed.one_sided[i]);
-      one_sided[i] = p;
-      take(listed.one_sided[i], listed.begin[i + 1]);
-      end[i] = p;
-    }
+        center[p] = i;
+        neighbor[p] = j;
+        p += squared < limit; // no branch: four in ten would be mispredicted
+      }
+      return p;
+    };
+    PairRange &range = ranges[b.thread];
+    range.first = p;
+    range.one_sided = take(from.first, from.one_sided);
+    range.last = take(from.one_sided, from.last);
     set_geometry(b);
   }
 
   // Hands the pairs of a block to the network; those within the prior's reach get its energy.
   void set_geometry(const Block &b) {
-    if (b.first == b.last)
-      return;
+    const PairRange &range = ranges[b.thread];
     const int kinds = student.shape.species;
-    network->set_geometry(begin[b.first], end[b.last - 1], raw(vectors));
-    for (std::int64_t i = b.first; i < b.last; i++)
-      for (std::int64_t p = begin[i]; p < end[i]; p++) {
-        const double *d = vectors[p].v, squared = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
-        const std::int32_t j = neighbor[p];
-        const PriorPair &prior = student.prior[species[i] * kinds + species[j]];
-        if (squared >= prior.end * prior.end)
-          continue;
-        if (!(squared >= shortest * shortest)) {
-          statuses[b.thread] = MLFF_OVERLAP;
-          continue;
-        }
-        double half, derivative, seen, slope;
-        const double r = std::sqrt(squared);
-        prior.repulsion(r, &half, &derivative);
-        prior.seen(r, &seen, &slope);
-        network->set_short_pair(p, d, r, seen, slope, share(i, j) * derivative);
-        energies[i] += half;
-        if (p < one_sided[i])
-          energies[j] += half;
+    network->set_geometry(range.first, range.last, raw(vectors));
+    for (std::int64_t p = range.first; p < range.last; p++) {
+      const double *d = vectors[p].v, squared = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
+      const std::int32_t i = center[p], j = neighbor[p];
+      const PriorPair &prior = student.prior[species[i] * kinds + species[j]];
+      if (squared >= prior.end * prior.end)
+        continue;
+      if (!(squared >= shortest * shortest)) {
+        statuses[b.thread] = MLFF_OVERLAP;
+        continue;
       }
+      double half, derivative, seen, slope;
+      const double r = std::sqrt(squared);
+      prior.repulsion(r, &half, &derivative);
+      prior.seen(r, &seen, &slope);
+      network->set_short_pair(p, d, r, seen, slope, share(i, j) * derivative);
+      energies[i] += half;
+      if (p < range.one_sided)
+        energies[j] += half;
+    }
   }
 
   bool sound() const {
@@ -201,27 +202,23 @@ struct mlff_engine {
   }
 
   void collect_forces(const Block &b) {
-    if (b.first == b.last)
-      return;
-    double *v = virials[b.thread].v;
-    network->gradients(begin[b.first], end[b.last - 1], raw(derivatives));
-    for (std::int64_t i = b.first; i < b.last; i++) {
-      double mine[3] = {};
-      for (std::int64_t p = begin[i]; p < end[i]; p++) {
-        const bool both = p < one_sided[i];
-        const double *d = vectors[p].v, *g = derivatives[p].v, weight = both ? 1.0 : 0.5;
-        double *other = &forces[3 * std::size_t(neighbor[p])];
-        for (int x = 0; x < 3; x++) {
-          mine[x] += g[x];
-          if (both)
-            other[x] -= g[x];
-          for (int y = 0; y < 3; y++)
-            v[3 * x + y] += weight * d[x] * g[y];
-        }
+    const PairRange &range = ranges[b.thread];
+    double total[9] = {};
+    network->gradients(range.first, range.last, raw(derivatives));
+    for (std::int64_t p = range.first; p < range.last; p++) {
+      const bool both = p < range.one_sided;
+      const double *d = vectors[p].v, *g = derivatives[p].v, weight = both ? 1.0 : 0.5;
+      double *mine = &forces[3 * std::size_t(center[p])];
+      double *other = &forces[3 * std::size_t(neighbor[p])];
+      for (int x = 0; x < 3; x++) {
+        mine[x] += g[x];
+        if (both)
+          other[x] -= g[x];
+        for (int y = 0; y < 3; y++)
+          total[3 * x + y] += weight * d[x] * g[y];
       }
-      for (int x = 0; x < 3; x++)
-        forces[3 * i + x] += mine[x];
     }
+    std::copy_n(total, 9, virials[b.thread].v);
   }
 
   void sum_virial(double *out) const {
@@ -262,7 +259,7 @@ struct mlff_engine {
 
     list.update(r, count, cell, closed, team.size());
     const std::vector<std::int32_t> &order = list.order();
-    if (!prepare(count, list.pairs().begin[count]))
+    if (!prepare(count, std::int64_t(list.pairs().center.size())))
       return fail(MLFF_NO_MEMORY, "not enough memory");
     local.clear();
     positions.resize(3 * count);
@@ -271,7 +268,7 @@ struct mlff_engine {
       species[s] = kinds[order[s]];
       std::copy_n(r + 3 * std::size_t(order[s]), 3, &positions[3 * s]);
     }
-    network->set_pairs({begin.data(), one_sided.data(), end.data(), neighbor.data()});
+    network->set_pairs({ranges.data(), center.data(), neighbor.data()});
     for (int t = 0; t < team.size(); t++)
       blocks[t] = {list.block()[t], list.block()[t + 1], t, species.data(), nullptr};
     team.run([&](int rank) {
@@ -293,8 +290,8 @@ struct mlff_engine {
     }
     sum_virial(virial_out);
     num_pairs = 0;
-    for (std::int64_t s = 0; s < count; s++)
-      num_pairs += end[s] - begin[s];
+    for (const PairRange &range : ranges)
+      num_pairs += range.last - range.first;
     return MLFF_OK;
   }
 
@@ -324,31 +321,34 @@ struct mlff_engine {
 
   // `paired` says whether an edge (i, j) with j > i may act on both atoms.
   template <class Paired>
-  void sort_edges(std::int64_t count, std::int64_t num_edges, const std::int32_t *centers,
+  void sort_edges(std::int64_t num_edges, const std::int32_t *centers,
                   const std::int32_t *neighbors, Paired paired) {
     std::int64_t e = 0, p = 0;
-    for (std::int64_t i = 0; i < count; i++) {
+    for (int t = 0; t < team.size(); t++) {
       const std::int64_t first = e;
-      while (e < num_edges && centers[e] == i)
+      while (e < num_edges && centers[e] < blocks[t].last)
         e++;
-      begin[i] = p;
+      PairRange &range = ranges[t];
+      range.first = p;
       for (std::int64_t k = first; k < e; k++)
-        if (neighbors[k] > i && paired(i, neighbors[k]))
+        if (neighbors[k] > centers[k] && paired(centers[k], neighbors[k]))
           edge[p++] = k;
-      one_sided[i] = p;
+      range.one_sided = p;
       for (std::int64_t k = first; k < e; k++)
-        if (neighbors[k] == i || !paired(i, neighbors[k]))
+        if (neighbors[k] == centers[k] || !paired(centers[k], neighbors[k]))
           edge[p++] = k;
-      end[i] = p;
+      range.last = p;
     }
-    for (std::int64_t k = 0; k < p; k++)
+    for (std::int64_t k = 0; k < p; k++) {
+      center[k] = centers[edge[k]];
       neighbor[k] = neighbors[edge[k]];
+    }
     num_pairs = p;
-    network->set_pairs({begin.data(), one_sided.data(), end.data(), neighbor.data()});
+    network->set_pairs({ranges.data(), center.data(), neighbor.data()});
   }
 
   void set_edges(const Block &b, const double *given) {
-    for (std::int64_t p = begin[b.first]; b.first < b.last && p < end[b.last - 1]; p++)
+    for (std::int64_t p = ranges[b.thread].first; p < ranges[b.thread].last; p++)
       std::copy_n(given + 3 * edge[p], 3, vectors[p].v);
     set_geometry(b);
   }
@@ -366,7 +366,7 @@ struct mlff_engine {
                    mask ? local.data() : nullptr};
       std::fill(of.begin() + blocks[t].first, of.begin() + blocks[t].last, t);
     }
-    sort_edges(count, num_edges, centers, neighbors,
+    sort_edges(num_edges, centers, neighbors,
                [&](std::int64_t i, std::int64_t j) { return of[i] == of[j]; });
     std::fill_n(gradients, 3 * num_edges, 0.0);
     team.run([&](int rank) {
@@ -378,12 +378,11 @@ struct mlff_engine {
         return;
       forward_and_back(b);
       finish_energies(b);
-      if (b.first < b.last)
-        network->gradients(begin[b.first], end[b.last - 1], raw(derivatives));
-      for (std::int64_t i = b.first; i < b.last; i++)
-        for (std::int64_t p = begin[i]; p < end[i]; p++)
-          for (int x = 0; x < 3; x++) // of a one-sided pair half stands at the edge back
-            gradients[3 * edge[p] + x] = (p < one_sided[i] ? 1.0 : 0.5) * derivatives[p].v[x];
+      const PairRange &range = ranges[rank];
+      network->gradients(range.first, range.last, raw(derivatives));
+      for (std::int64_t p = range.first; p < range.last; p++)
+        for (int x = 0; x < 3; x++) // of a one-sided pair half stands at the edge back
+          gradients[3 * edge[p] + x] = (p < range.one_sided ? 1.0 : 0.5) * derivatives[p].v[x];
     });
     if (!sound())
       return fail(MLFF_OVERLAP, "two atoms are at the same place");
@@ -402,14 +401,12 @@ struct mlff_engine {
             take_edges(count, kinds, nullptr, num_edges, centers, neighbors))
       return status;
     num_owned = owned;
-    sort_edges(count, num_edges, centers, neighbors,
-               [&](std::int64_t, std::int64_t j) { return j < owned; });
-    for (int t = 1; t < team.size(); t++) { // one thread does it all
-      blocks[t] = {owned, owned, t, species.data(), nullptr};
+    for (int t = 0; t < team.size(); t++) { // one thread does it all
+      blocks[t] = {t ? owned : 0, owned, t, species.data(), nullptr};
       clear(blocks[t]);
     }
-    blocks[0] = {0, owned, 0, species.data(), nullptr};
-    clear(blocks[0]);
+    sort_edges(num_edges, centers, neighbors,
+               [&](std::int64_t, std::int64_t j) { return j < owned; });
     set_edges(blocks[0], vectors);
     if (!sound())
       return fail(MLFF_OVERLAP, "two atoms are at the same place");
@@ -466,7 +463,7 @@ mlff_engine *mlff_engine_new(const mlff_student *student, const mlff_options *op
           !options->instruction_set || std::string(set.name) == options->instruction_set;
       if (!wanted || !available(set))
         continue;
-      auto engine = std::make_unique<mlff_engine>(*options, data.cutoff);
+      auto engine = std::make_unique<mlff_engine>(*options, data.cutoff, kTile);
       engine->network.reset(set.kernel(single).make(data.shape, data.weights()));
       if (!engine->network || !engine->network->ok())
         return refuse("not enough memory for the student");
@@ -496,8 +493,9 @@ int64_t mlff_engine_bytes(const mlff_engine *e) {
   const auto size = [](const auto &v) { return std::int64_t(v.capacity() * sizeof(v[0])); };
   const PairList &pairs = e->list.pairs();
   return e->network->bytes() + size(e->positions) + size(e->forces) + size(e->energies) +
-         size(e->output) + size(e->neighbor) + size(e->vectors) + size(e->derivatives) +
-         size(e->edge) + size(pairs.neighbor) + size(pairs.image);
+         size(e->output) + size(e->center) + size(e->neighbor) + size(e->vectors) +
+         size(e->derivatives) + size(e->edge) + size(pairs.center) + size(pairs.neighbor) +
+         size(pairs.image);
 }
 
 int32_t mlff_engine_compute(mlff_engine *engine, int64_t n, const int32_t *species,

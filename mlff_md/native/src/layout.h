@@ -48,11 +48,15 @@ struct Block {
   const uint8_t *local; // null: all atoms count
 };
 
-// Pairs inside the cutoff: those of slot i are [begin[i], end[i]), one-sided from one_sided[i] on.
-// A two-sided pair acts on both atoms, a one-sided one on i alone: its counterpart stands at j.
+// Pairs of one block: a two-sided one acts on both atoms, a one-sided one on its center alone.
+struct PairRange {
+  int64_t first, one_sided, last; // two-sided up to one_sided
+};
+
+// Pairs inside the cutoff, in the order in which they are worked through.
 struct Pairs {
-  const int64_t *begin, *one_sided, *end;
-  const int32_t *neighbor;
+  const PairRange *range; // of each block
+  const int32_t *center, *neighbor;
 };
 
 // One student for one instruction set and precision, with the memory of one structure.

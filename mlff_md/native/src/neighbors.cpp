@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <numeric>
+#include <tuple>
 
 namespace mlff {
 namespace {
@@ -107,10 +108,10 @@ std::uint64_t morton(std::uint32_t x, std::uint32_t y, std::uint32_t z) {
 typedef std::array<std::int32_t, 3> Shift;
 
 struct Entry {
-  std::int32_t neighbor;
+  std::int32_t center, neighbor;
   Shift shift;
   bool operator<(const Entry &o) const {
-    return neighbor != o.neighbor ? neighbor < o.neighbor : shift < o.shift;
+    return std::tie(neighbor, center, shift) < std::tie(o.neighbor, o.center, o.shift);
   }
 };
 
@@ -284,18 +285,25 @@ void NeighborList::build(const double *positions, std::int64_t n, const double c
   for (std::int64_t s = 0; s < n; s++)
     members[filled[flat(&bin[3 * order_[s]])]++] = std::int32_t(s);
 
-  pairs_.begin.assign(n + 1, 0);
-  pairs_.one_sided.assign(n, 0);
+  pairs_.range.assign(blocks_, {});
+  pairs_.center.clear();
   pairs_.neighbor.clear();
   pairs_.image.clear();
   ImageIndex index(images_);
+  const auto append = [&](const std::vector<Entry> &entries) {
+    for (const Entry &e : entries) {
+      pairs_.center.push_back(e.center);
+      pairs_.neighbor.push_back(e.neighbor);
+      pairs_.image.push_back(index(e.shift));
+    }
+    return std::int64_t(pairs_.center.size());
+  };
   std::vector<Entry> both, single;
+  std::size_t sorted = 0, sorted_single = 0; // entries of finished tiles
   for (std::int64_t s = 0; s < n; s++) {
     const std::int32_t i = order_[s];
     const double *ri = positions + 3 * i;
     const std::int32_t *bi = &bin[3 * i];
-    both.clear();
-    single.clear();
     for (int a = -reach[0]; a <= reach[0]; a++)
       for (int b = -reach[1]; b <= reach[1]; b++)
         for (int c = -reach[2]; c <= reach[2]; c++) {
@@ -314,7 +322,7 @@ void NeighborList::build(const double *positions, std::int64_t n, const double c
             const bool mine = owner[t] == owner[s];
             if (mine && t < s)
               continue;
-            Entry e = {t, {}};
+            Entry e = {std::int32_t(s), t, {}};
             double squared = 0.0;
             for (int k = 0; k < 3; k++)
               e.shift[k] = image[k] - wrap[3 * j + k] + wrap[3 * i + k];
@@ -333,18 +341,24 @@ void NeighborList::build(const double *positions, std::int64_t n, const double c
             }
           }
         }
-    // An order that does not depend on where the bins lay when the list was built.
-    std::sort(both.begin(), both.end());
-    std::sort(single.begin(), single.end());
-    for (const auto *group : {&both, &single}) {
-      if (group == &single)
-        pairs_.one_sided[s] = std::int64_t(pairs_.neighbor.size());
-      for (const Entry &e : *group) {
-        pairs_.neighbor.push_back(e.neighbor);
-        pairs_.image.push_back(index(e.shift));
-      }
+    const int t = owner[s];
+    const bool block_ends = s + 1 == block_[t + 1];
+    if (block_ends || (s + 1 - block_[t]) % tile_ == 0) {
+      // An order that does not depend on where the bins lay when the list was built.
+      std::sort(both.begin() + sorted, both.end());
+      std::sort(single.begin() + sorted_single, single.end());
+      sorted = both.size();
+      sorted_single = single.size();
     }
-    pairs_.begin[s + 1] = std::int64_t(pairs_.neighbor.size());
+    if (block_ends) {
+      PairRange &range = pairs_.range[t];
+      range.first = std::int64_t(pairs_.center.size());
+      range.one_sided = append(both);
+      range.last = append(single);
+      both.clear();
+      single.clear();
+      sorted = sorted_single = 0;
+    }
   }
 
   reference_.assign(positions, positions + 3 * n);

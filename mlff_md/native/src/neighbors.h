@@ -4,22 +4,26 @@
 #include <cstdint>
 #include <vector>
 
+#include "layout.h"
+
 namespace mlff {
 
-// Pairs of every atom ("slot") in three groups laid out one after another, see PairList::begin.
+// Pairs of atoms ("slots"), those of one block after those of the other, two-sided ones first.
 // A two-sided pair {i, j} stands once, at the smaller slot, and acts on both atoms. A one-sided
 // entry (i, j) acts on i alone; its counterpart (j, i) stands at j. Pairs between the blocks of
 // different threads and pairs of an atom with its own image are one-sided.
+//
+// Pairs of a few consecutive centers ("tile") stand together, sorted by their neighbor: what is
+// read and written of a neighbor is then still in the L1 cache for the next center.
 struct PairList {
-  std::vector<std::int64_t> begin;     // [n + 1] first pair of a slot
-  std::vector<std::int64_t> one_sided; // [n] first one-sided pair of a slot
-  std::vector<std::int32_t> neighbor;  // slot of the other atom
-  std::vector<std::int32_t> image;     // index into NeighborList::shifts, 0: no shift
+  std::vector<PairRange> range;               // of each block
+  std::vector<std::int32_t> center, neighbor; // slots
+  std::vector<std::int32_t> image;            // index into NeighborList::shifts, 0: no shift
 };
 
 class NeighborList {
 public:
-  NeighborList(double cutoff, double skin) : cutoff_(cutoff), skin_(skin) {}
+  NeighborList(double cutoff, double skin, int tile) : cutoff_(cutoff), skin_(skin), tile_(tile) {}
 
   // Makes the list complete for these positions (n x 3), cell (rows are vectors) and periodicity.
   // `blocks` is the number of threads. The cell of an open direction is not used. Positions must
@@ -50,6 +54,7 @@ private:
   void set_shifts(const double cell[9]);
 
   double cutoff_, skin_;
+  int tile_;
   std::int64_t builds_ = 0;
   int blocks_ = 1;
   bool periodic_[3] = {false, false, false};

@@ -441,6 +441,7 @@ private:
                                    layers_[l].table,
                                    pairs_.get(),
                                    rows_.get(),
+                                   list_.center,
                                    list_.neighbor,
                                    k.sent,
                                    k.vectors,
@@ -448,10 +449,9 @@ private:
                                    h_,
                                    v_,
                                    t_};
-    for (int64_t i = b.first; i < b.last; i++) {
-      receive_pairs<Real, W, Sizes, kFirst, true>(m, i, list_.begin[i], list_.one_sided[i]);
-      receive_pairs<Real, W, Sizes, kFirst, false>(m, i, list_.one_sided[i], list_.end[i]);
-    }
+    const mlff::PairRange &range = list_.range[b.thread];
+    receive_pairs<Real, W, Sizes, kFirst, true>(m, range.first, range.one_sided);
+    receive_pairs<Real, W, Sizes, kFirst, false>(m, range.one_sided, range.last);
   }
 
   template <class Sizes, bool kFirst> void reverse_layer(const Block &b, int l) {
@@ -470,6 +470,7 @@ private:
                                    layers_[l].table,
                                    pairs_.get(),
                                    rows_.get(),
+                                   list_.center,
                                    list_.neighbor,
                                    k.sent,
                                    k.vectors,
@@ -480,10 +481,9 @@ private:
                                    sent_bar_,
                                    gv_[1 - now],
                                    gt_[1 - now]};
-    for (int64_t i = b.first; i < b.last; i++) {
-      reverse_pairs<Real, W, Sizes, kFirst, true>(m, i, list_.begin[i], list_.one_sided[i]);
-      reverse_pairs<Real, W, Sizes, kFirst, false>(m, i, list_.one_sided[i], list_.end[i]);
-    }
+    const mlff::PairRange &range = list_.range[b.thread];
+    reverse_pairs<Real, W, Sizes, kFirst, true>(m, range.first, range.one_sided);
+    reverse_pairs<Real, W, Sizes, kFirst, false>(m, range.one_sided, range.last);
   }
 
   // Features of an atom that do not turn with it: the inputs of the update.
