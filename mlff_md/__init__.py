@@ -11,9 +11,13 @@ if TYPE_CHECKING:
     from mlff_md.calculator import StudentForceFieldCalculator as StudentForceFieldCalculator
     from mlff_md.distill.train import distill as distill
     from mlff_md.errors import MlffError as MlffError
+    from mlff_md.exporters import export as export
     from mlff_md.md import relax as relax
     from mlff_md.md import run_nve as run_nve
     from mlff_md.md import run_nvt as run_nvt
+    from mlff_md.protocols.compare import compare as compare
+    from mlff_md.protocols.forces import analyze_forces as analyze_forces
+    from mlff_md.protocols.drift import analyze_drift as analyze_drift
     from mlff_md.protocols.nve import validate_nve as validate_nve
     from mlff_md.report import write_report as write_report
     from mlff_md.structures import read_structure as read_structure
@@ -22,10 +26,14 @@ if TYPE_CHECKING:
     from mlff_md.teachers import teacher as teacher
 
 _PUBLIC = {
+    "analyze_drift": "mlff_md.protocols.drift",
     "MlffError": "mlff_md.errors",
     "StudentForceField": "mlff_md.student.network",
     "StudentForceFieldCalculator": "mlff_md.calculator",
+    "analyze_forces": "mlff_md.protocols.forces",
+    "compare": "mlff_md.protocols.compare",
     "distill": "mlff_md.distill.train",
+    "export": "mlff_md.exporters",
     "load_student": "mlff_md.student",
     "read_structure": "mlff_md.structures",
     "relax": "mlff_md.md",

@@ -4,4 +4,6 @@ import sys
 
 from mlff_md.cli import main
 
-sys.exit(main())
+# MPI workers import the main module under another name.
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,7 +11,14 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 
-from mlff_md.engines import Properties, evaluate_structures, make_engine
+from mlff_md.engines import (
+    ExportedStudent,
+    Properties,
+    evaluate_structures,
+    is_exported,
+    load_exported,
+    make_engine,
+)
 from mlff_md.errors import StructureError
 from mlff_md.student import Student, load_student
 
@@ -26,12 +33,13 @@ class StudentForceFieldCalculator(Calculator):
     Parameters
     ----------
     student
-        Name of a shipped student, path of a student file, or a loaded
-        :class:`~mlff_md.student.Student`.
+        Name of a shipped student, path of a student file or of an exported one (``.onnx``,
+        ``.pt``, ``.pt2``), or a loaded :class:`~mlff_md.student.Student`.
     device
         ``cpu``, ``cuda`` or ``cuda:N``.
     engine
-        ``native``, ``torch``, ``torchscript``, or ``auto``: the fastest that this machine has.
+        ``native``, ``torch``, ``torchscript``, ``onnx``, ``onnx-int8``, ``aoti``, or ``auto``: the
+        fastest that this machine has. An exported student has its own engine.
     dtype
         ``float32`` for MD; ``float64`` for checks that need it, at two to three times the cost.
     skin_A
@@ -40,6 +48,9 @@ class StudentForceFieldCalculator(Calculator):
         the native engine from 2048 atoms on, which sorts them in space at each search.
     threads
         Threads of an evaluation. One is fastest for molecules.
+    trust
+        Whether a ``.pt`` or ``.pt2`` file may be run: such a file is a program and can do anything
+        once it is loaded. From Python the sha256 of the file that may be run can be given, too.
 
     Raises
     ------
@@ -63,16 +74,17 @@ class StudentForceFieldCalculator(Calculator):
 
     def __init__(
         self,
-        student: str | os.PathLike[str] | Student = "tiny",
+        student: str | os.PathLike[str] | Student | ExportedStudent = "tiny",
         device: str = "cpu",
         *,
         engine: str = "auto",
         dtype: str = "float32",
         skin_A: float = 1.0,
         threads: int = 1,
+        trust: bool | str = False,
     ) -> None:
         super().__init__()
-        self.student = student if isinstance(student, Student) else load_student(student)
+        self.student = _loaded(student, trust)
         self.engine = make_engine(
             self.student, engine, device=device, dtype=dtype, threads=threads, skin_A=skin_A
         )
@@ -92,10 +104,15 @@ class StudentForceFieldCalculator(Calculator):
 
     def describe(self) -> Mapping[str, Any]:
         """Return what a report's provenance needs: student, file hash, engine, dtype, device."""
-        return {
+        told: dict[str, Any] = {
             "calculator": type(self).__name__,
             "student": self.student.name,
             "student_sha256": self.student.sha256,
+        }
+        if isinstance(self.student, ExportedStudent):
+            told["parent_sha256"] = self.student.parent_sha256
+        return {
+            **told,
             "teacher": dict(self.student.manifest.teacher),
             "skin_A": self.engine.skin_A,
             **self.engine.describe(),
@@ -245,7 +262,17 @@ class StudentForceFieldCalculator(Calculator):
             )
 
 
-def _rebuild(student: Student, options: Mapping[str, Any]) -> StudentForceFieldCalculator:
+def _loaded(
+    student: str | os.PathLike[str] | Student | ExportedStudent, trust: bool | str
+) -> Student | ExportedStudent:
+    if isinstance(student, Student | ExportedStudent):
+        return student
+    return load_exported(student, trust) if is_exported(student) else load_student(student)
+
+
+def _rebuild(
+    student: Student | ExportedStudent, options: Mapping[str, Any]
+) -> StudentForceFieldCalculator:
     return StudentForceFieldCalculator(student, **options)
 
 

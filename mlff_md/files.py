@@ -12,6 +12,20 @@ from pathlib import Path
 from mlff_md.errors import ConfigError
 
 
+def cache_folder() -> Path:
+    """Return the folder for what can be made again, such as compiled code; it need not exist.
+
+    ``MLFF_MD_CACHE`` if that is set, else ``mlff_md`` in the user's cache (``XDG_CACHE_HOME``,
+    ``~/.cache``).
+    """
+    chosen = os.environ.get("MLFF_MD_CACHE")
+    if chosen:
+        return Path(chosen).absolute()
+    user = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(user) if user.startswith("/") else Path(os.path.expanduser("~")) / ".cache"
+    return base / "mlff_md"
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is whole or absent, also if the process or the machine dies.
 

@@ -124,6 +124,7 @@ def run_nvt(
         As :func:`run_nve`.
     """
     from ase.md.langevin import Langevin
+    from ase.parallel import DummyMPI
 
     _check_options(steps, timestep_fs, temperature_K, seed, sample_every, trajectory_every)
     if not friction_per_ps > 0.0:
@@ -139,6 +140,8 @@ def run_nvt(
         friction=friction_per_ps * 1e-3 * ASE_TIME_UNIT_FS,
         fixcm=False,
         rng=rng,
+        # Under MPI each rank's run is its own: ASE would share random numbers, and wait for all.
+        comm=DummyMPI(),
     )
     loop = Loop(moving, dynamics, timestep_fs)
     loop.degrees_of_freedom = degrees_of_freedom(moving, conserves_momentum=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,49 @@ def read_structure(path: str | Path, index: int = -1) -> Atoms:
         the structure fails :func:`check_structure`.
     """
     path = Path(path)
+    atoms = _read(path, index)
+    try:
+        check_structure(atoms)
+    except StructureError as error:
+        raise StructureError(f"{path}: {error}") from error
+    return atoms
+
+
+def read_structures(path: str | Path) -> list[Atoms]:
+    """Read all frames of a file, with the energies and forces that it holds, and check each.
+
+    Parameters
+    ----------
+    path
+        As for :func:`read_structure`.
+
+    Raises
+    ------
+    StructureError
+        As :func:`read_structure`, naming the first frame that fails the checks.
+    """
+    path = Path(path)
+    frames = _read(path, slice(None))
+    if not frames:
+        raise StructureError(f"{path} holds no structures")
+    for number, atoms in enumerate(frames):
+        try:
+            check_structure(atoms)
+        except StructureError as error:
+            raise StructureError(f"{path}, frame {number}: {error}") from error
+    return frames
+
+
+@overload
+def _read(path: Path, index: int) -> Atoms: ...
+
+
+@overload
+def _read(path: Path, index: slice) -> list[Atoms]: ...
+
+
+def _read(path: Path, index: int | slice) -> Atoms | list[Atoms]:
+    """Read one frame or several, unchecked."""
     try:
         exists = path.exists()
     except (OSError, ValueError) as error:
@@ -70,21 +113,20 @@ def read_structure(path: str | Path, index: int = -1) -> Atoms:
 
     try:
         # Path as it is: "@" in a name is not an index, and nothing is expanded.
-        atoms = read(path.resolve(), index=index, format=file_format, do_not_split_by_at_sign=True)
+        found = read(path.resolve(), index=index, format=file_format, do_not_split_by_at_sign=True)
     except (IndexError, StopIteration) as error:
-        raise StructureError(f"{path} has no frame {index}, or is cut short") from error
+        what = f"no frame {index}" if isinstance(index, int) else "no frames"
+        raise StructureError(f"{path} has {what}, or is cut short") from error
     except Exception as error:
         # The readers of ASE's eighty formats raise whatever their parsing runs into.
         raise StructureError(
             f"{path} is damaged or no readable {file_format} file ({_first_line(error)})"
         ) from error
-    if not isinstance(atoms, Atoms):
+    if not all(
+        isinstance(atoms, Atoms) for atoms in (found if isinstance(found, list) else [found])
+    ):
         raise StructureError(f"{path} holds no structure ({file_format} format)")
-    try:
-        check_structure(atoms)
-    except StructureError as error:
-        raise StructureError(f"{path}: {error}") from error
-    return atoms
+    return found
 
 
 def check_structure(atoms: Atoms) -> None:

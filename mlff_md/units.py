@@ -29,3 +29,6 @@ COULOMB_EV_A: Final = _ELEMENTARY_CHARGE_C * _LIGHT_SPEED_M_PER_S**2 * 1e-7 * 1e
 
 BOHR_A: Final = 0.52917721067
 """Bohr radius, Å."""
+
+LIGHT_SPEED_CM_PER_FS: Final = _LIGHT_SPEED_M_PER_S * 1e2 * 1e-15
+"""Speed of light, cm/fs: a wavenumber (1/cm) times it is a frequency (1/fs)."""

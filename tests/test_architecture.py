@@ -18,7 +18,7 @@ BASE = {"_version", "errors", "units", "files"}
 GRAPH = {*BASE, "structures", "neighbors", "pairs", "graph"}
 ENGINES = {*GRAPH, "student", "native", "engines"}
 LOOP = {*BASE, "progress", "trajectory", "velocities", "md_loop"}
-RUN = {*ENGINES, *LOOP, "calculator", "teachers", "statistics", "md"}
+RUN = {*ENGINES, *LOOP, "calculator", "teachers", "statistics", "memory", "paired", "force_errors", "md"}
 ALLOWED = {
     "_version": set(),
     "errors": set(),
@@ -31,20 +31,26 @@ ALLOWED = {
     "student": {*BASE, "student"},
     "native": {*BASE, "student", "native"},
     "engines": ENGINES,
+    "exporters": {*ENGINES, "exporters"},
     "calculator": {*ENGINES, "calculator"},
+    "lammps": {*ENGINES, "lammps"},
     "teachers": {*GRAPH, "teachers"},
     "statistics": BASE,
+    "paired": {*BASE, "statistics"},
+    "force_errors": BASE,
     "progress": BASE,
+    "memory": BASE,
     "velocities": BASE,
     "trajectory": BASE,
     "md_loop": LOOP,
     "md": {*LOOP, "md"},
-    "protocols": {*RUN, "protocols"},
+    "protocols": {*RUN, "lammps", "exporters", "protocols"},
     "report": {*BASE, "protocols", "report"},
-    "bench": {*RUN, "bench"},
-    "distill": {*ENGINES, "teachers", "progress", "distill"},
+    "bench": {*RUN, "protocols", "bench"},
+    "distill": {*ENGINES, "teachers", "progress", "force_errors", "distill"},
+    "cards": {*RUN, "protocols", "bench", "distill", "cards"},
     "__main__": {"cli"},
-    "cli": {*RUN, "protocols", "report", "distill", "bench", "cli"},
+    "cli": {*RUN, "lammps", "protocols", "report", "distill", "bench", "exporters", "cards", "cli"},
     "__init__": {"_version"},
 }
 

@@ -1,5 +1,5 @@
 """Benchmarks: engines and peers side by side, interleaved in one process."""
 
-from mlff_md.bench.run import BenchResult, bench
+from mlff_md.bench.run import DEFAULT_ENGINES, BenchResult, bench
 
-__all__ = ["BenchResult", "bench"]
+__all__ = ["DEFAULT_ENGINES", "BenchResult", "bench"]

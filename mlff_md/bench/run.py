@@ -16,13 +16,18 @@ from mlff_md.bench.peers import Maker, choose, peer_calls
 from mlff_md.bench.structures import structure_of
 from mlff_md.bench.timing import Timing, interleaved, tune_allocator
 from mlff_md.calculator import StudentForceFieldCalculator
-from mlff_md.engines import ENGINES, make_engine
+from mlff_md.engines import Engine, evaluate_structures, make_engine
 from mlff_md.engines.native_engine import NativeEngine
+from mlff_md.errors import ConfigError
+from mlff_md.memory import resident_MB
 from mlff_md.student import Student, load_student
 from mlff_md.velocities import thermalize
 
 ASE_STEP = "ase-step"
 """Pseudo-engine: a whole step of ASE's VelocityVerlet with the fastest engine."""
+
+DEFAULT_ENGINES = ("native", "onnx", "torchscript", "torch", ASE_STEP)
+"""Those that need no minutes of compiling, and have the student's own weights."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,11 @@ class BenchResult:
     Attributes
     ----------
     rows
-        One for each student, size and engine: ``student, atoms, pairs, engine, threads``,
+        One for each student, size, batch and engine: ``student, atoms, batch, engine, threads``,
+        ``device``,
         ``median_ms, p95_ms, best_ms, samples``, ``max_force_error_eV_per_A`` against float64,
-        ``ns_per_day`` at 0.5 fs, and for the native engine ``gflops`` (best) and
+        ``ns_per_day`` at 0.5 fs (of each structure of a batch), ``structures_per_s``,
+        ``resident_MB`` of the process afterwards, and for the native engine ``gflops`` (best) and
         ``fraction_of_peak``. Peers stand under ``engine`` too, with ``num_parameters``.
     machine
         Processor, allocator, Python; ``left_out``, a line for each peer that did not run.
@@ -46,18 +53,20 @@ class BenchResult:
     def markdown(self) -> str:
         """Return the rows as a table; ``ratio`` is the time over that of the first engine."""
         lines = [
-            "| student | atoms | engine | ms (median) | p95 | us/atom | ratio | ns/day | "
-            "max dF, eV/Å | GFLOP/s | of peak |",
-            "|---|---|---|---|---|---|---|---|---|---|---|",
+            "| student | atoms | batch | engine | ms (median) | p95 | us/atom | ratio | ns/day | "
+            "structures/s | max dF, eV/Å | GFLOP/s | of peak |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
-        first: dict[tuple[str, int], float] = {}
+        first: dict[tuple[str, int, int], float] = {}
         for row in self.rows:
-            base = first.setdefault((row["student"], row["atoms"]), row["median_ms"])
+            case = (row["student"], row["atoms"], row["batch"])
+            base, total = first.setdefault(case, row["median_ms"]), row["atoms"] * row["batch"]
             error, gflops = row["max_force_error_eV_per_A"], row.get("gflops")
             lines.append(
-                f"| {row['student']} | {row['atoms']} | {row['engine']} | {row['median_ms']:.3f} | "
-                f"{row['p95_ms']:.3f} | {1e3 * row['median_ms'] / row['atoms']:.1f} | "
-                f"{row['median_ms'] / base:.1f} | {row['ns_per_day']:.3g} | "
+                f"| {row['student']} | {row['atoms']} | {row['batch']} | {row['engine']} | "
+                f"{row['median_ms']:.3f} | {row['p95_ms']:.3f} | "
+                f"{1e3 * row['median_ms'] / total:.1f} | {row['median_ms'] / base:.1f} | "
+                f"{row['ns_per_day']:.3g} | {row['structures_per_s']:.4g} | "
                 f"{'' if error is None else f'{error:.1e}'} | "
                 + ("| |" if gflops is None else f"{gflops:.0f} | {row['fraction_of_peak']:.2f} |")
             )
@@ -67,9 +76,11 @@ class BenchResult:
 def bench(
     students: Sequence[str] = ("tiny",),
     *,
-    engines: Sequence[str] = ENGINES,
+    engines: Sequence[str] = DEFAULT_ENGINES,
     peers: Sequence[str] = (),
     atoms: Sequence[int] = (9, 21, 100, 500),
+    batches: Sequence[int] = (1,),
+    device: str = "cpu",
     threads: int = 1,
     seconds: float = 3.0,
     timestep_fs: float = 0.5,
@@ -89,6 +100,10 @@ def bench(
         installed, or beginnings of their names, see :mod:`mlff_md.bench.peers`.
     atoms
         Numbers of atoms, see :func:`mlff_md.bench.structures.structure_of`.
+    batches
+        How many structures are evaluated at once; peers and ``ase-step`` take one.
+    device
+        Device of the torch engines: cpu, cuda or cuda:N.
     threads
         Threads of every engine.
     seconds
@@ -110,19 +125,21 @@ def bench(
     makers = choose(peers)
     left_out: list[str] = []
     tell = progress or (lambda line: None)
+    if any(not 1 <= batch <= 10_000 for batch in batches):
+        raise ConfigError(f"batches must be from 1 to 10000, got {list(batches)}")
     for name in students:
         student = load_student(name)
         for count in atoms:
             structure = structure_of(count)
-            missing: list[str] = []
-            rows += _compare(
-                *(student, name, structure, engines, makers, threads, seconds, timestep_fs),
-                missing.append,
-            )
-            for line in missing:
-                left_out.append(f"{len(structure)} atoms: {line}")
-                tell(left_out[-1])
-            tell(f"{name}: {len(structure)} atoms done")
+            for batch in batches:
+                missing: list[str] = []
+                case = Case(student, name, structure, batch, device, threads)
+                few = makers if batch == 1 else {}
+                rows += _compare(case, engines, few, seconds, timestep_fs, missing.append)
+                for line in missing:
+                    left_out.append(f"{len(structure)} atoms: {line}")
+                    tell(left_out[-1])
+                tell(f"{name}: {batch} x {len(structure)} atoms done")
     machine = {
         "processor": _processor(),
         "allocator": allocator,
@@ -132,17 +149,27 @@ def bench(
     return BenchResult(rows, machine)
 
 
+@dataclass(frozen=True)
+class Case:
+    """What all contenders of a comparison evaluate, and on what."""
+
+    student: Student
+    name: str
+    structure: Atoms
+    batch: int
+    device: str
+    threads: int
+
+
 def _compare(
-    student: Student,
-    name: str,
-    structure: Atoms,
+    case: Case,
     engines: Sequence[str],
     peers: Mapping[str, Maker],
-    threads: int,
     seconds: float,
     timestep_fs: float,
     tell: Callable[[str], None],
 ) -> list[dict[str, Any]]:
+    student, structure, threads = case.student, case.structure, case.threads
     contenders = {}
     errors: dict[str, float | None] = {}
     native: NativeEngine | None = None
@@ -151,13 +178,16 @@ def _compare(
     reference = make_engine(student, exact, dtype="float64").compute(structure).forces
     for kind in engines:
         if kind == ASE_STEP:
-            contenders[kind], errors[kind] = _ase_step(student, structure, threads), None
+            if case.batch == 1:
+                contenders[kind], errors[kind] = _ase_step(student, structure, threads), None
             continue
-        engine = make_engine(student, kind, threads=threads)
+        # The others have no other device.
+        device = case.device if kind in ("torch", "torchscript") else "cpu"
+        engine = make_engine(student, kind, threads=threads, device=device)
         if isinstance(engine, NativeEngine):
             native = engine
         errors[kind] = float(np.abs(engine.compute(structure).forces - reference).max())
-        contenders[kind] = _evaluation(engine.compute, structure)
+        contenders[kind] = _evaluation(_compute(engine, case.batch), structure)
     parameters: dict[str, int] = {}
     for kind, compute, parameters[kind] in peer_calls(peers, structure, threads, tell):
         contenders[kind], errors[kind] = _evaluation(compute, structure), None
@@ -167,13 +197,17 @@ def _compare(
         peak = max(peak, peak_gflops(native.kernel))
     rows = []
     for kind, timing in timings.items():
-        row = {"student": name, "atoms": len(structure), "engine": kind, "threads": threads}
+        row = {"student": case.name, "atoms": len(structure), "batch": case.batch, "engine": kind}
+        on_gpu = kind in ("torch", "torchscript")
+        row |= {"threads": threads, "device": case.device if on_gpu else "cpu"}
         row |= asdict(timing)
+        row["structures_per_s"] = 1e3 * case.batch / timing.median_ms
+        row["resident_MB"] = resident_MB()
         row["max_force_error_eV_per_A"] = errors[kind]
         row["ns_per_day"] = timestep_fs * 86.4 / timing.median_ms
         if kind in parameters:
             row["num_parameters"] = parameters[kind]
-        if native and kind == "native":
+        if native and kind == "native" and case.batch == 1:
             row |= _efficiency(student, native, len(structure), timing, peak * threads)
         rows.append(row)
     return rows
@@ -192,6 +226,12 @@ def _efficiency(
         "peak_gflops": peak,
         "instruction_set": native.kernel.instruction_set,
     }
+
+
+def _compute(engine: Engine, batch: int) -> Callable[[Atoms], object]:
+    if batch == 1:
+        return engine.compute
+    return lambda atoms: evaluate_structures(engine, [atoms] * batch)
 
 
 def _evaluation(compute: Callable[[Atoms], object], structure: Atoms) -> Callable[[], object]:

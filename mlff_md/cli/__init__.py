@@ -22,8 +22,14 @@ from mlff_md.errors import MlffError
 
 COMMANDS = {
     "validate-nve": "does a force field conserve energy in MD? K replicas, a report, a verdict",
+    "forces": "compare each atom's force with the teacher's: R2, errors, angles, a verdict",
+    "compare": "does MD with the model give what MD with its teacher gives? pairs of runs",
+    "drift": "judge the energy conservation of a run that someone else made, by its log",
     "md": "run NVE or NVT molecular dynamics and write a trajectory",
+    "lammps": "students in LAMMPS: which LAMMPS there are, write and run decks, compare with ASE",
     "models": "list the shipped students, or show one",
+    "check": "the checklist before production: formats, shapes, batches, memory, latency, leaks",
+    "export": "write a student as ONNX, TorchScript, AOTInductor or int8, proved equal to it",
     "bench": "time engines side by side on structures of several sizes",
     "report": "draw HTML, Markdown, JUnit XML and figures again from a report.json",
     "label": "sample molecules and label them with a teacher",

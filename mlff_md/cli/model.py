@@ -11,16 +11,18 @@ from typing import Any
 from mlff_md.cli.parser import add_options, chosen, refuse_unused
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model`` and the options of the student's calculator."""
+def add_model_options(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
+    """Add ``--model``, or an argument in its place, and the options of the student's calculator."""
     from mlff_md.calculator import StudentForceFieldCalculator
 
-    parser.add_argument(
-        "--model",
-        default="tiny",
-        help="student (see mlff-md models), .safetensors file, or a teacher: gfn2-xtb, emt, "
-        "lammps:..., module:Class (default: tiny)",
+    text = (
+        "student (see mlff-md models), .safetensors file, or a teacher: gfn2-xtb, emt, "
+        "lammps:..., module:Class"
     )
+    if positional:
+        parser.add_argument("model", metavar="STUDENT", help=text)
+    else:
+        parser.add_argument("--model", default="tiny", help=f"{text} (default: tiny)")
     group = parser.add_argument_group("how a student is run")
     group.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     add_options(

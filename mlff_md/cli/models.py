@@ -1,25 +1,36 @@
-"""``mlff-md models``: which students there are, and what is known of each."""
+"""``mlff-md models``: which students there are, what is known of each, and measuring it."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from mlff_md.cli.output import say
-from mlff_md.cli.parser import Parser
+from mlff_md.cli.parser import Parser, add_options, chosen
 
 EXAMPLE = "mlff-md models show tiny"
 
 
 def configure(parser: Parser) -> None:
     """Add the command's options."""
+    from mlff_md.cards import measure_card
+
     parser.add_argument(
         "words",
         nargs="*",
-        metavar="show STUDENT",
-        help="nothing to list the shipped students, or 'show' and a name or file",
+        metavar="show|measure STUDENT",
+        help="nothing to list the shipped students; 'show' and a name or file for its card; "
+        "'measure' and a name or file to measure what the card says",
     )
     parser.add_argument("--json", action="store_true", help="print as JSON")
+    group = parser.add_argument_group("measure: what, and where to write the student that says so")
+    group.add_argument("--out", metavar="FILE", help="student file to write (.safetensors)")
+    group.add_argument("--force", action="store_true", help="replace the file")
+    group.add_argument(
+        "--nve", nargs="+", metavar="STRUCTURE", default=[], help="structures for the NVE protocol"
+    )
+    add_options(group, measure_card, skip=("nve", "overwrite", "tell"))  # type: ignore[arg-type]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -28,9 +39,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not arguments.words:
         return _list(arguments.json)
-    if len(arguments.words) != 2 or arguments.words[0] != "show":
-        raise ConfigError("write 'mlff-md models' or 'mlff-md models show STUDENT'")
-    return _show(arguments.words[1], arguments.json)
+    if len(arguments.words) != 2 or arguments.words[0] not in ("show", "measure"):
+        raise ConfigError("write 'mlff-md models', '... models show STUDENT' or '... measure ...'")
+    if arguments.words[0] == "show":
+        return _show(arguments.words[1], arguments.json)
+    if not arguments.out:
+        raise ConfigError("measuring writes a new student file: give --out FILE.safetensors")
+    return _measure(arguments)
 
 
 def _list(as_json: bool) -> int:
@@ -79,6 +94,22 @@ def _show(name: str, as_json: bool) -> int:
         say(json.dumps(content, indent=2))
     else:
         say(card(student))
+    return 0
+
+
+def _measure(arguments: argparse.Namespace) -> int:
+    from mlff_md.cards import measure_card
+    from mlff_md.student.card import card
+
+    student = measure_card(
+        arguments.words[1],
+        arguments.out,
+        **chosen(arguments, measure_card),
+        overwrite=arguments.force,
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    say(card(student))
+    say(f"student: {arguments.out}")
     return 0
 
 

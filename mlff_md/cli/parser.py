@@ -78,14 +78,28 @@ def add_options(
                 help=f"{text} (default: {'yes' if default else 'no'})",
             )
             continue
-        shown = "" if default is None else f" (default: {default})"
+        if kind == "tuple[float, ...]":
+            default_text = ",".join(f"{value:g}" for value in default)
+            shown = f" (default: {default_text or 'none'})"
+        else:
+            shown = "" if default is None else f" (default: {default})"
         parser.add_argument(
             flag,
-            type={"int": int, "float": float}.get(kind, str),
+            type={"int": int, "float": float, "tuple[float, ...]": _floats}.get(kind, str),
             default=default,
             metavar=_metavar(name, kind),
             help=text + shown,
         )
+
+
+def _floats(text: str) -> tuple[float, ...]:
+    """Parse numbers separated by commas."""
+    try:
+        return tuple(float(item) for item in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"not numbers separated by commas: {text!r}"
+        ) from None
 
 
 def refuse_unused(

@@ -6,13 +6,18 @@ import argparse
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mlff_md.cli.model import add_model_options, make_calculator, short_name
 from mlff_md.cli.output import say, told_warnings
-from mlff_md.cli.parser import Parser, add_options, chosen
+from mlff_md.cli.parser import Parser, add_options, chosen, refuse_unused
 from mlff_md.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlff_md.protocols.records import Report, Threshold
 
 EXAMPLE = "mlff-md validate-nve inputs/structures/aspirin.xyz --model tiny --out aspirin-nve"
 
@@ -36,8 +41,20 @@ def configure(parser: Parser) -> None:
         help="another limit for a check, such as drift=0.01; can be repeated",
     )
     parser.add_argument("--json", action="store_true", help="print report.json instead of a table")
+    parser.add_argument(
+        "--self-test",
+        action="store_true",
+        help="give the calculator twelve defects in turn and see that each is caught; no verdict "
+        "on the calculator itself",
+    )
+    effort = parser.add_mutually_exclusive_group()
+    for mode, text in (("quick", "seconds for a small molecule"), ("full", "long runs")):
+        effort.add_argument(
+            f"--{mode}", dest="mode", action="store_const", const=mode, help=f"{text}"
+        )
+    parser.set_defaults(mode="standard")
     add_model_options(parser)
-    add_options(parser, nve.run, skip=("overwrite", "progress"))
+    add_options(parser, nve.run, skip=("mode", "overwrite", "progress"))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -58,15 +75,18 @@ def run(arguments: argparse.Namespace) -> int:
     calculator = make_calculator(arguments)
     started = time.perf_counter()
     with told_warnings() as told:
-        raw = nve.run(
-            atoms,
-            calculator,
-            out,
-            **chosen(arguments, nve.run),
-            overwrite=arguments.force,
-            progress=ConsoleProgress(),
-        )
-    report = nve.analyze(raw, thresholds)
+        if arguments.self_test:
+            report = _self_test(arguments, atoms, calculator, thresholds)
+        else:
+            raw = nve.run(
+                atoms,
+                calculator,
+                out,
+                **chosen(arguments, nve.run),
+                overwrite=arguments.force,
+                progress=ConsoleProgress(),
+            )
+            report = nve.analyze(raw, thresholds)
     provenance = {
         **report.provenance,
         "command_line": shlex.join(["mlff-md", *sys.argv[1:]]),
@@ -77,12 +97,46 @@ def run(arguments: argparse.Namespace) -> int:
     paths = write_report(report, out, overwrite=arguments.force)
     if arguments.json:
         say(report.to_json(), end="")
+    elif arguments.self_test:
+        from mlff_md.protocols.defects import table
+
+        say(table(report))
+        for check in report.checks:
+            if check.verdict != "pass":
+                say(f"  {check.verdict:<12} {check.id}: {check.summary}")
+        say(f"{report.title}: {report.verdict.upper()}")
+        say(f"report: {paths.html}")
     else:
         say(f"{report.title}: {report.verdict.upper()}")
         for check in report.checks:
             say(f"  {check.verdict:<12} {check.title}: {check.summary}")
         say(f"report: {paths.html}")
     return EXIT_CODES[report.verdict]
+
+
+def _self_test(
+    arguments: argparse.Namespace,
+    atoms: Any,
+    calculator: Any,
+    thresholds: Mapping[str, Threshold],
+) -> Report:
+    """Run the mutation matrix; of the options for runs only those that it knows may be set."""
+    from mlff_md.progress import ConsoleProgress
+    from mlff_md.protocols import nve
+    from mlff_md.protocols.defects import self_test
+
+    known = set(chosen(arguments, self_test))
+    unused = set(chosen(arguments, nve.run)) - known
+    why = "with --self-test"
+    refuse_unused(arguments, arguments.parser, sorted(unused - {"mode"}), why)
+    options = {
+        name: value
+        for name, value in chosen(arguments, self_test).items()
+        if value != arguments.parser.get_default(name)
+    }
+    return self_test(
+        atoms, calculator, **options, thresholds=thresholds, progress=ConsoleProgress()
+    )
 
 
 def _refuse_used(out: Path) -> None:
@@ -97,4 +151,5 @@ def _refuse_used(out: Path) -> None:
 
 
 def _default_out(arguments: argparse.Namespace) -> str:
-    return f"nve-{Path(arguments.structure).stem}-{short_name(arguments.model)}"
+    kind = "selftest" if arguments.self_test else "nve"
+    return f"{kind}-{Path(arguments.structure).stem}-{short_name(arguments.model)}"

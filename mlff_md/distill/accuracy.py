@@ -1,87 +1,19 @@
-"""Errors of predicted forces and energies against reference ones."""
+"""Errors of a student on a labelled data set: as a whole, by temperature and by element."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mlff_md.distill.dataset import Dataset
 from mlff_md.engines import Engine, evaluate_structures
+from mlff_md.force_errors import ForceErrors, force_errors, frames_hash
 
-Array = npt.NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class ForceErrors:
-    """How far predicted forces are from the reference.
-
-    Attributes
-    ----------
-    r2
-        Coefficient of determination over all force components.
-    mae_eV_per_A, rmse_eV_per_A, max_eV_per_A
-        Of the components.
-    angle_deg
-        Mean angle between the force vectors, over atoms with a reference force above
-        0.05 eV/Å (below, the direction of a force means nothing); ``None`` if there is none.
-    energy_mae_meV_per_atom
-        Mean absolute energy error, after removing each molecule's mean error over its frames;
-        ``None`` without energies or without a molecule that has several frames.
-    num_frames, num_atoms
-        Size of the sample.
-    """
-
-    r2: float
-    mae_eV_per_A: float
-    rmse_eV_per_A: float
-    max_eV_per_A: float
-    angle_deg: float | None
-    energy_mae_meV_per_atom: float | None
-    num_frames: int
-    num_atoms: int
-
-
-def force_errors(
-    predicted: Array,
-    reference: Array,
-    counts: npt.NDArray[np.integer],
-    predicted_energies: Array | None = None,
-    reference_energies: Array | None = None,
-    molecules: npt.NDArray[np.str_] | None = None,
-) -> ForceErrors:
-    """Compare forces (A, 3), eV/Å, of frames with ``counts`` atoms each, and their energies, eV."""
-    predicted = np.asarray(predicted, dtype=np.float64)
-    reference = np.asarray(reference, dtype=np.float64)
-    error = predicted - reference
-    size = np.linalg.norm(reference, axis=1)
-    visible = size > 0.05
-    cosine = (predicted * reference).sum(1) / np.maximum(
-        np.linalg.norm(predicted, axis=1) * size, 1e-300
-    )
-    angle = np.degrees(np.arccos(np.clip(cosine[visible], -1.0, 1.0)))
-    energy_mae = None
-    if predicted_energies is not None and reference_energies is not None and molecules is not None:
-        difference = np.asarray(predicted_energies - reference_energies, dtype=np.float64)
-        names, owner, frames = np.unique(molecules, return_inverse=True, return_counts=True)
-        mean = np.bincount(owner, difference, len(names)) / frames
-        # A molecule's only frame says nothing about its relative energies.
-        several = frames[owner] > 1
-        if several.any():
-            error_per_atom = np.abs(difference - mean[owner]) / counts
-            energy_mae = 1e3 * float(error_per_atom[several].mean())
-    return ForceErrors(
-        r2=1.0 - float(np.sum(error**2) / np.sum((reference - reference.mean()) ** 2)),
-        mae_eV_per_A=float(np.abs(error).mean()),
-        rmse_eV_per_A=float(np.sqrt((error**2).mean())),
-        max_eV_per_A=float(np.abs(error).max()),
-        angle_deg=float(angle.mean()) if len(angle) else None,
-        energy_mae_meV_per_atom=energy_mae,
-        num_frames=len(counts),
-        num_atoms=len(reference),
-    )
+__all__ = ["ForceErrors", "accuracy_record", "force_errors", "measure", "measure_parts"]
 
 
 def measure(engine: Engine, dataset: Dataset) -> ForceErrors:
@@ -89,30 +21,64 @@ def measure(engine: Engine, dataset: Dataset) -> ForceErrors:
     return _measure(engine, dataset)["all"]
 
 
-def measure_by_temperature(engine: Engine, dataset: Dataset) -> dict[str, ForceErrors]:
-    """Return the errors on a data set as a whole (``all``) and at each temperature (``300 K``)."""
-    parts = {
+def measure_parts(engine: Engine, dataset: Dataset) -> dict[str, ForceErrors]:
+    """Return the errors as a whole, at each temperature and of each element (``C``).
+
+    Those of an element are over its atoms alone, and have no energy.
+    """
+    return _measure(engine, dataset, _temperatures(dataset), by_element=True)
+
+
+def accuracy_record(engine: Engine, dataset: Dataset) -> dict[str, Any]:
+    """Return what a student's manifest says of a held-out set: all parts, and which frames."""
+    record: dict[str, Any] = {
+        name: {key: value for key, value in dataclasses.asdict(errors).items() if value is not None}
+        for name, errors in measure_parts(engine, dataset).items()
+    }
+    frames = (dataset.numbers, dataset.positions, dataset.forces, dataset.counts)
+    return {
+        **record,
+        "num_molecules": len(np.unique(dataset.molecules)),
+        "frames_sha256": frames_hash(*frames),
+    }
+
+
+def _temperatures(dataset: Dataset) -> dict[str, npt.NDArray[np.integer]]:
+    return {
         f"{temperature:g} K": np.flatnonzero(dataset.temperature_K == temperature)
         for temperature in np.unique(dataset.temperature_K)
     }
-    return _measure(engine, dataset, parts)
 
 
 def _measure(
-    engine: Engine, dataset: Dataset, parts: Mapping[str, npt.NDArray[np.integer]] | None = None
+    engine: Engine,
+    dataset: Dataset,
+    parts: Mapping[str, npt.NDArray[np.integer]] | None = None,
+    *,
+    by_element: bool = False,
 ) -> dict[str, ForceErrors]:
     results = evaluate_structures(engine, dataset)
-    offsets = np.concatenate([[0], np.cumsum(dataset.counts)])
+    forces = np.concatenate([result.forces for result in results])
     energies = np.array([result.energy for result in results])
+    owner = np.repeat(np.arange(len(dataset)), dataset.counts)
     errors = {}
     for name, frames in {"all": np.arange(len(dataset)), **(parts or {})}.items():
-        reference = [dataset.forces[offsets[k] : offsets[k + 1]] for k in frames]
+        atoms = np.isin(owner, frames)
         errors[name] = force_errors(
-            np.concatenate([results[k].forces for k in frames]),
-            np.concatenate(reference),
+            forces[atoms],
+            dataset.forces[atoms],
             dataset.counts[frames],
             energies[frames],
             dataset.energies[frames],
             dataset.molecules[frames],
         )
+    if by_element:
+        from mlff_md.structures import chemical_symbol
+
+        for number in np.unique(dataset.numbers):
+            atoms = dataset.numbers == number
+            counts = np.unique(owner[atoms], return_counts=True)[1]
+            errors[chemical_symbol(int(number))] = force_errors(
+                forces[atoms], dataset.forces[atoms], counts
+            )
     return errors

@@ -1,4 +1,4 @@
-"""Padded batches of molecules of similar size, in a seeded order that a resumed run repeats."""
+"""Padded batches of frames of similar size, in a seeded order that a resumed run repeats."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ import torch
 from torch import Tensor
 
 from mlff_md.distill.dataset import Dataset
-from mlff_md.distill.dense import DenseMolecules
+from mlff_md.distill.padded import PaddedFrames, PriorPart
+from mlff_md.distill.step import Batch
 from mlff_md.errors import ConfigError, DataError
 from mlff_md.graph import species_index
+
+
+VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+"""Which of ASE's six stress components (xx, yy, zz, yz, xz, xy) is where in the matrix."""
 
 
 @dataclass(frozen=True)
@@ -40,34 +45,32 @@ class Bucket:
 
     Attributes
     ----------
-    species
-        Integer, shape (M, n); 0 where padded.
-    positions, forces
-        float32, shape (M, n, 3), Å; forces in units of the scale, without the prior's part.
-    mask
-        float32, shape (M, n): 1 for an atom, 0 for padding.
-    energies
-        float32, shape (M,): in units of the scale, without atomic energies and the prior's part.
+    inputs
+        Species, integer (M, n), 0 where padded; positions, float32 (M, n, 3), Å; mask, float32
+        (M, n), 1 for an atom and 0 for padding; then the pairs of the kind of frames.
+    targets
+        Forces, float32 (M, n, 3), and energies, float32 (M,), in units of the scale and without
+        atomic energies and the prior's part. If the data set has stresses, also the virials per
+        atom, float32 (M, 3, 3), in units of the scale, and which frames have one, float32 (M,).
     frames
         Index of each frame in the data set, shape (M,).
     """
 
-    species: Tensor
-    positions: Tensor
-    forces: Tensor
-    mask: Tensor
-    energies: Tensor
+    inputs: tuple[Tensor, ...]
+    targets: tuple[Tensor, ...]
     frames: np.ndarray
 
-    def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return species, positions, mask, forces, energies of the given rows."""
+    @property
+    def padded_atoms(self) -> int:
+        """Atoms of each frame, padding included."""
+        return self.inputs[0].shape[1]
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """Return the given rows."""
         index = torch.from_numpy(rows)
-        return (
-            self.species[index],
-            self.positions[index],
-            self.mask[index],
-            self.forces[index],
-            self.energies[index],
+        return Batch(
+            tuple(tensor[index] for tensor in self.inputs),
+            tuple(tensor[index] for tensor in self.targets),
         )
 
 
@@ -87,23 +90,19 @@ def fit_targets(dataset: Dataset, elements: Sequence[str], prior_energies: np.nd
 
 
 def make_buckets(
-    dataset: Dataset, model: DenseMolecules, sizes: Sequence[int]
+    dataset: Dataset, model: PaddedFrames, sizes: Sequence[int]
 ) -> tuple[list[Bucket], Targets]:
     """Pad all frames to the next of ``sizes`` and subtract what the network need not learn.
 
     Raises
     ------
     ConfigError
-        If a frame has more atoms than the largest size, or is periodic.
+        If a frame has more atoms than the largest size.
     DataError
-        If there are no frames.
+        If there are no frames, or one cannot be evaluated.
     """
     if len(dataset) == 0:
         raise DataError("the training set is empty; is max_force_eV_per_A too small?")
-    if dataset.pbc is not None and dataset.pbc.any():
-        raise ConfigError(
-            "periodic frames cannot be trained on yet: training sees each frame as a molecule"
-        )
     counts = np.asarray(dataset.counts, dtype=np.int64)
     if counts.max() > max(sizes):
         raise ConfigError(
@@ -112,48 +111,82 @@ def make_buckets(
         )
     elements = model.network.architecture.elements
     species = species_index(dataset.numbers, elements)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
+    padded = [
+        _pad(dataset, species, model, frames, high)
+        for low, high in zip((0, *sizes[:-1]), sizes, strict=True)
+        if len(frames := np.flatnonzero((counts > low) & (counts <= high)))
+    ]
     prior_energies = np.zeros(len(counts))
-    prior_forces = np.zeros(dataset.forces.shape)
-    padded = []
-    for low, high in zip((0, *sizes[:-1]), sizes, strict=True):
-        frames = np.flatnonzero((counts > low) & (counts <= high))
-        if not len(frames):
-            continue
-        atom = np.arange(high)
-        mask = atom < counts[frames, None]
-        source = np.where(mask, offsets[frames, None] + atom, 0)
-        positions = np.where(mask[..., None], dataset.positions[source], 0.0).astype(np.float32)
-        kinds = np.where(mask, species[source], 0).astype(np.int64)
-        energies, forces = model.prior(
-            torch.from_numpy(kinds), torch.from_numpy(positions), torch.from_numpy(mask)
-        )
-        prior_energies[frames] = energies
-        prior_forces[source[mask]] = forces[mask]
-        padded.append((frames, mask, source, positions, kinds))
-
+    for part in padded:
+        prior_energies[part.frames] = part.prior.energies
     targets = fit_targets(dataset, elements, prior_energies)
-    to_learn = (dataset.forces - prior_forces) / targets.scale_eV
     shifts = np.bincount(
         np.repeat(np.arange(len(counts)), counts),
         weights=targets.atomic_energies_eV[species],
         minlength=len(counts),
     )
-    energy_to_learn = (dataset.energies - prior_energies - shifts) / targets.scale_eV
+    energies = (dataset.energies - prior_energies - shifts) / targets.scale_eV
     buckets = [
         Bucket(
-            species=torch.from_numpy(kinds),
-            positions=torch.from_numpy(positions),
-            forces=torch.from_numpy(
-                np.where(mask[..., None], to_learn[source], 0.0).astype(np.float32)
+            part.inputs,
+            (
+                _forces_to_learn(dataset, part, targets.scale_eV),
+                torch.from_numpy(energies[part.frames].astype(np.float32)),
+                *_virials_to_learn(dataset, part, targets.scale_eV),
             ),
-            mask=torch.from_numpy(mask.astype(np.float32)),
-            energies=torch.from_numpy(energy_to_learn[frames].astype(np.float32)),
-            frames=frames,
+            part.frames,
         )
-        for frames, mask, source, positions, kinds in padded
+        for part in padded
     ]
     return buckets, targets
+
+
+@dataclass(frozen=True)
+class _Padded:
+    """The frames of a bucket, before it is known what is to be learned."""
+
+    frames: np.ndarray  # [M]
+    source: np.ndarray  # [M, n], which atom of the data set
+    inputs: tuple[Tensor, ...]
+    prior: PriorPart
+
+
+def _pad(
+    dataset: Dataset, species: np.ndarray, model: PaddedFrames, frames: np.ndarray, size: int
+) -> _Padded:
+    atom = np.arange(size)
+    mask = atom < dataset.counts[frames, None]
+    source = np.where(mask, dataset.offsets[frames, None] + atom, 0)
+    positions = np.where(mask[..., None], dataset.positions[source], 0.0).astype(np.float32)
+    inputs = (
+        torch.from_numpy(np.where(mask, species[source], 0).astype(np.int64)),
+        torch.from_numpy(positions),
+        torch.from_numpy(mask.astype(np.float32)),
+        *model.find_pairs(dataset, frames),
+    )
+    return _Padded(frames, source, inputs, model.prior(*inputs))
+
+
+def _forces_to_learn(dataset: Dataset, part: _Padded, scale_eV: float) -> Tensor:
+    """Return forces (M, n, 3) without the prior's part, in units of the scale."""
+    forces = (dataset.forces[part.source] - part.prior.forces) / scale_eV
+    masked = np.where(part.inputs[2].numpy()[..., None] > 0.0, forces, 0.0)
+    return torch.from_numpy(masked.astype(np.float32))
+
+
+def _virials_to_learn(dataset: Dataset, part: _Padded, scale_eV: float) -> tuple[Tensor, ...]:
+    """Return virials per atom (M, 3, 3), and which frames have one (M,); nothing without cells."""
+    if dataset.stress is None or dataset.cell is None or part.prior.virials is None:
+        return ()
+    volumes = np.abs(np.linalg.det(dataset.cell[part.frames]))
+    stress = dataset.stress[part.frames].astype(np.float64)[:, VOIGT]
+    known = np.isfinite(stress).all(axis=(1, 2))
+    virials = np.where(known[:, None, None], stress * volumes[:, None, None], 0.0)
+    virials = (virials - part.prior.virials) / dataset.counts[part.frames, None, None] / scale_eV
+    return (
+        torch.from_numpy(virials.astype(np.float32)),
+        torch.from_numpy(known.astype(np.float32)),
+    )
 
 
 def epoch_batches(
@@ -176,6 +209,6 @@ def epoch_batches(
 
 
 def batch_size(bucket: Bucket, atoms_per_batch: int) -> int:
-    """Return the number of molecules of a batch: about the same number of atoms in each."""
-    wanted = max(1, round(atoms_per_batch / bucket.species.shape[1]))
+    """Return the number of frames of a batch: about the same number of atoms in each."""
+    wanted = max(1, round(atoms_per_batch / bucket.padded_atoms))
     return min(wanted, len(bucket.frames))

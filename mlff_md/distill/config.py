@@ -89,6 +89,9 @@ class OptimizerConfig:
     energy_weight, late_energy_factor, late_fraction
         Weight of the energy term beside the force term, and the factor it gets in the last part
         of the run.
+    stress_weight
+        Weight of the stress term (the error of the virial per atom) beside the force term, where
+        the data set has stresses.
     ema_decay
         Of the averaged weights, which become the student.
     compile
@@ -106,6 +109,7 @@ class OptimizerConfig:
     energy_weight: float = 0.02
     late_energy_factor: float = 8.0
     late_fraction: float = 0.3
+    stress_weight: float = 0.1
     ema_decay: float = 0.998
     seed: int = 0
     compile: bool = True
@@ -117,7 +121,8 @@ class OptimizerConfig:
             _require(getattr(self, name) >= 1, name, "at least 1", self)
         for name in ("learning_rate", "clip_norm"):
             _require(0.0 < getattr(self, name) < math.inf, name, "positive", self)
-        for name in ("warmup_steps", "seed", "weight_decay", "energy_weight", "late_energy_factor"):
+        weights = ("weight_decay", "energy_weight", "late_energy_factor", "stress_weight")
+        for name in ("warmup_steps", "seed", *weights):
             _require(0.0 <= getattr(self, name) < math.inf, name, "zero or more", self)
         _require(self.optimizer in ("soap", "adamw"), "optimizer", "soap or adamw", self)
         _require(0.0 <= self.late_fraction <= 1.0, "late_fraction", "0 to 1", self)

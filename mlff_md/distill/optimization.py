@@ -13,10 +13,14 @@ from torch import Tensor
 
 from mlff_md.distill.batches import Bucket, Targets, epoch_batches
 from mlff_md.distill.config import OptimizerConfig
-from mlff_md.distill.dense import DenseMolecules
+from mlff_md.distill.padded import PaddedFrames
 from mlff_md.distill.soap import SOAP
 from mlff_md.distill.step import CompiledSteps
 from mlff_md.errors import SimulationError
+
+
+LOSSES = ("force_loss", "energy_loss", "stress_loss")
+"""Names of the loss terms in the log; the last where the data have stresses."""
 
 
 class Optimization:
@@ -24,7 +28,7 @@ class Optimization:
 
     def __init__(
         self,
-        model: DenseMolecules,
+        model: PaddedFrames,
         buckets: list[Bucket],
         targets: Targets,
         settings: OptimizerConfig,
@@ -53,10 +57,13 @@ class Optimization:
         progress = self.step / settings.steps
         late = settings.late_energy_factor if progress >= 1.0 - settings.late_fraction else 1.0
         weight = settings.energy_weight * late / self._energy_spread
-        force_loss, energy_loss, *gradients = self._compute(
-            self._parameters, *self._buckets[number].batch(rows), torch.tensor(weight)
+        batch = self._buckets[number].batch(rows)
+        results = self._compute(
+            self._parameters, batch, torch.tensor([weight, settings.stress_weight])
         )
-        if not math.isfinite(float(force_loss) + float(energy_loss)):
+        count = len(results) - len(self._parameters)
+        losses = dict(zip(LOSSES, map(float, results[:count]), strict=False))
+        if not math.isfinite(sum(losses.values())):
             raise SimulationError(
                 f"the loss of step {self.step} is not finite; lower learning_rate, or look for "
                 "damaged frames in the training data"
@@ -64,7 +71,7 @@ class Optimization:
         rate = self._learning_rate(progress)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+        for parameter, gradient in zip(self._parameters, results[count:], strict=True):
             parameter.grad = gradient
         torch.nn.utils.clip_grad_norm_(self._parameters, settings.clip_norm)
         self._optimizer.step()
@@ -75,8 +82,7 @@ class Optimization:
         return {
             "step": self.step,
             "epoch": epoch,
-            "force_loss": float(force_loss),
-            "energy_loss": float(energy_loss),
+            **losses,
             "learning_rate": rate,
             "seconds": time.perf_counter() - started,
         }

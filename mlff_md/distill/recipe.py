@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ def label_training_set(
     teacher: Teacher = LABEL_TEACHER,
     seed: int = 0,
     workers: int = 1,
+    executor: Executor | str | None = None,
     progress: Callable[[LabelProgress], None] | None = None,
 ) -> Path:
     """Label the training set of the shipped students.
@@ -56,6 +58,7 @@ def label_training_set(
         frames_per_molecule=6,
         chunk_items=250,
         workers=workers,
+        executor=executor,
         progress=progress,
     )
 

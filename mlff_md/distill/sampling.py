@@ -124,16 +124,26 @@ class Sample:
     numbers, positions
         (N,) atomic numbers and (N, 3) positions, Å.
     kind
-        See the module's table. ``tmd`` samples are starting points: the labeller runs
-        ``teacher_md_steps`` of teacher MD from the last ``tmd`` frame before it keeps one.
+        See the module's table.
     temperature_K
         Bath temperature, 0 where none applies.
+    cell, pbc
+        (3, 3) Å and (3,), or both ``None`` for molecules.
+    md_steps
+        Teacher-MD steps before the frame is labelled. Those of an item make one trajectory: only
+        the first starts at ``positions``, the others where the one before ended.
+    keep
+        Whether the frame is labelled, or only leads to the next.
     """
 
     numbers: NDArray[np.uint8]
     positions: Positions
     kind: str
     temperature_K: float
+    cell: NDArray[np.float64] | None = None
+    pbc: NDArray[np.bool_] | None = None
+    md_steps: int = 0
+    keep: bool = True
 
 
 def scan_items(settings: SamplingSettings, orientations: int = 3) -> list[Item]:
@@ -212,7 +222,9 @@ def _sample_molecule(
             positions = frame if distorted is None else distorted
         elif kind == "contact":
             numbers, positions = _contact(conformer, frame, settings, rng)
-        yield Sample(numbers, positions, "md" if distorted is None else kind, bath)
+        steps = settings.teacher_md_steps if kind == "tmd" else 0
+        kind = "md" if distorted is None else kind
+        yield Sample(numbers, positions, kind, bath, md_steps=steps)
 
 
 def _contact(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_md.distill.bulk import BulkItem, BulkSettings, sample_bulk
 from mlff_md.distill.dataset import Dataset, write_npz
 from mlff_md.distill.sampling import Item, Sample, SamplingSettings, sample
-from mlff_md.errors import MlffError
+from mlff_md.errors import DataError, MlffError
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from ase.calculators.calculator import Calculator
 
 Teacher = str | Callable[[], Any]
@@ -61,16 +63,16 @@ class Job:
 
     path: str
     first_item: int
-    items: tuple[Item, ...]
+    items: tuple[Item | BulkItem, ...]
     teacher: Teacher
     seed: int
-    sampling: SamplingSettings
+    sampling: SamplingSettings | BulkSettings
     force_cap_eV_A: float
 
 
 @dataclass
 class _Frames:
-    """Labelled frames as they come."""
+    """Labelled frames as they come; cells and stresses of molecules are ``None``."""
 
     numbers: list[NDArray[np.uint8]] = field(default_factory=list)
     positions: list[NDArray[np.float32]] = field(default_factory=list)
@@ -79,10 +81,18 @@ class _Frames:
     names: list[str] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
     temperature_K: list[float] = field(default_factory=list)
+    cells: list[NDArray[np.float64] | None] = field(default_factory=list)
+    pbc: list[NDArray[np.bool_] | None] = field(default_factory=list)
+    stress: list[NDArray[np.float64] | None] = field(default_factory=list)
 
     def dataset(self) -> Dataset:
         def joined(parts: Sequence[NDArray[Any]], shape: tuple[int, ...], kind: Any) -> Any:
             return np.concatenate([np.empty(shape, kind), *parts])
+
+        def filled(parts: Sequence[Any], empty: NDArray[Any]) -> NDArray[Any] | None:
+            if all(part is None for part in parts):
+                return None
+            return np.array([empty if part is None else part for part in parts])
 
         return Dataset(
             numbers=joined(self.numbers, (0,), np.uint8),
@@ -93,6 +103,9 @@ class _Frames:
             molecules=np.array(self.names, dtype=np.str_),
             kinds=np.array(self.kinds, dtype=np.str_),
             temperature_K=np.array(self.temperature_K, dtype=np.float32),
+            cell=filled(self.cells, np.zeros((3, 3))),
+            pbc=filled(self.pbc, np.zeros(3, dtype=np.bool_)),
+            stress=filled(self.stress, np.full(6, np.nan)),
         )
 
 
@@ -113,7 +126,7 @@ def label_chunk(job: Job) -> tuple[int, int]:
         rng = np.random.default_rng([job.seed, number])
         labeller = _Labeller(job, number, item.name, frames, failed, rng)
         try:
-            for drawn in sample(item, job.sampling, rng):
+            for drawn in _samples(item, job.sampling, rng):
                 labeller.add(drawn)
         except MlffError as error:
             failed.append(Failure(number, item.name, "", str(error)))
@@ -121,6 +134,16 @@ def label_chunk(job: Job) -> tuple[int, int]:
     arrays["failures"] = np.array(json.dumps([dataclasses.asdict(f) for f in failed]))
     write_npz(Path(job.path), arrays)
     return len(frames.energies), len(failed)
+
+
+def _samples(
+    item: Item | BulkItem, settings: SamplingSettings | BulkSettings, rng: np.random.Generator
+) -> Iterator[Sample]:
+    if isinstance(item, BulkItem):
+        assert isinstance(settings, BulkSettings)
+        return sample_bulk(item, settings, rng)
+    assert isinstance(settings, SamplingSettings)
+    return sample(item, settings, rng)
 
 
 class _Labeller:
@@ -149,16 +172,25 @@ class _Labeller:
             return self._fail(drawn.kind, "the geometry is not finite")
         positions: NDArray[np.float64] = drawn.positions
         try:
-            if drawn.kind == "tmd":
+            if drawn.md_steps:
                 positions = self._teacher_md(drawn)
+            if not drawn.keep:
+                return None
+            atoms = Atoms(drawn.numbers, positions, cell=drawn.cell, pbc=drawn.pbc)
+            if drawn.pbc is not None:  # a melt diffuses out of its cell
+                atoms.wrap()
             # Labels belong to the stored geometry, so it is rounded before it is labelled.
-            stored = positions.astype(np.float32)
-            atoms = Atoms(numbers=drawn.numbers, positions=stored.astype(np.float64))
+            stored = atoms.positions.astype(np.float32)
+            atoms.positions = stored.astype(np.float64)
             atoms.calc = self._get_calculator(drawn.numbers)
             energy, forces = float(atoms.get_potential_energy()), atoms.get_forces()
+            stress = self._stress(atoms)
         except Exception as error:  # teachers are foreign code: whatever they raise is a failure
             self._calculator = None  # its state after a failure is not to be trusted
-            return self._fail(drawn.kind, " ".join(str(error).split())[:120])
+            reason = " ".join(str(error).split())[:120]
+            if not drawn.keep:  # what would follow needs it
+                raise DataError(reason) from error
+            return self._fail(drawn.kind, reason)
         if not (np.isfinite(energy) and np.isfinite(forces).all()):
             self._calculator = None
             return self._fail(drawn.kind, "the teacher's answer is not finite")
@@ -172,7 +204,16 @@ class _Labeller:
         self.frames.names.append(self.name)
         self.frames.kinds.append(drawn.kind)
         self.frames.temperature_K.append(drawn.temperature_K)
+        self.frames.cells.append(drawn.cell)
+        self.frames.pbc.append(drawn.pbc)
+        self.frames.stress.append(stress)
         return None
+
+    def _stress(self, atoms: Atoms) -> NDArray[np.float64] | None:
+        """Return the stress, eV/Å^3, of a frame that has one and whose teacher gives one."""
+        if not atoms.pbc.all() or "stress" not in atoms.calc.implemented_properties:
+            return None
+        return np.asarray(atoms.get_stress(), dtype=np.float64)
 
     def _fail(self, kind: str, reason: str) -> None:
         self.failed.append(Failure(self.number, self.name, kind, reason))
@@ -187,10 +228,10 @@ class _Labeller:
         from ase import Atoms
 
         start = drawn.positions if self._md_positions is None else self._md_positions
-        atoms = Atoms(numbers=drawn.numbers, positions=start)
+        atoms = Atoms(drawn.numbers, start, cell=drawn.cell, pbc=drawn.pbc)
         atoms.calc = self._get_calculator(drawn.numbers)
         dynamics = teacher_md(atoms, drawn.temperature_K, self.rng)
-        dynamics.run(self.job.sampling.teacher_md_steps)
+        dynamics.run(drawn.md_steps)
         self._md_positions = atoms.get_positions()
         return self._md_positions
 
@@ -199,6 +240,7 @@ def teacher_md(atoms: Any, temperature_K: float, rng: np.random.Generator) -> An
     """Return Langevin dynamics (1 fs, friction 0.02/fs) with fresh Maxwell-Boltzmann velocities."""
     from ase import units
     from ase.md.langevin import Langevin
+    from ase.parallel import DummyMPI
 
     masses = atoms.get_masses()
     thermal = np.sqrt(masses * (units.kB * temperature_K))
@@ -210,4 +252,6 @@ def teacher_md(atoms: Any, temperature_K: float, rng: np.random.Generator) -> An
         friction=0.02 / units.fs,
         fixcm=False,
         rng=rng,
+        # A worker that is an MPI rank runs its own MD: ASE would wait for all other ranks.
+        comm=DummyMPI(),
     )

@@ -13,13 +13,16 @@ import numpy as np
 import torch
 
 from mlff_md._version import __version__
-from mlff_md.distill.accuracy import measure, measure_by_temperature
+from mlff_md.distill.accuracy import accuracy_record, measure
 from mlff_md.distill.batches import Targets, make_buckets
 from mlff_md.distill.checkpoint import load_checkpoint, save_checkpoint
 from mlff_md.distill.config import DistillConfig
 from mlff_md.distill.dataset import Dataset
 from mlff_md.distill.dense import DenseMolecules
+from mlff_md.distill.domain import measure_domain
 from mlff_md.distill.optimization import Optimization
+from mlff_md.distill.padded import PaddedFrames
+from mlff_md.distill.periodic import PeriodicFrames
 from mlff_md.engines import Engine, make_engine
 from mlff_md.files import write_atomically
 from mlff_md.student import Manifest, Student, save_student
@@ -65,7 +68,7 @@ def distill(config: DistillConfig | str | Path, out: str | Path, log: Log | None
         torch.manual_seed(config.training.seed)
         network = StudentForceField.from_architecture(config.student.architecture)
     fingerprint = _fingerprint(config, network, train)
-    model = DenseMolecules(network)
+    model = _frames(network, train)
     buckets, targets = make_buckets(train, model, config.training.buckets)
     run = Optimization(model, buckets, targets, config.training)
     state = load_checkpoint(out, fingerprint)
@@ -87,22 +90,26 @@ def distill(config: DistillConfig | str | Path, out: str | Path, log: Log | None
                 log(record)
 
     student = _student(config, network, targets, run)
-    accuracy = {"validation": measure_by_temperature(_engine(student), validation)}
+    accuracy = {"validation": accuracy_record(_engine(student), validation)}
     if test is not None:
-        accuracy["test"] = measure_by_temperature(_engine(student), test)
+        accuracy["test"] = accuracy_record(_engine(student), test)
     manifest = dataclasses.replace(
         student.manifest,
         training=_provenance(config, train),
-        accuracy={
-            name: {part: dataclasses.asdict(errors) for part, errors in parts.items()}
-            for name, parts in accuracy.items()
-        },
+        accuracy=accuracy,
+        domain=measure_domain(student, train).to_manifest(student.elements),
     )
     return save_student(out / f"{config.student.name}.safetensors", manifest, student.weights)
 
 
 def _load(paths: Sequence[str]) -> Dataset:
     return Dataset.concatenate([Dataset.load(path) for path in paths])
+
+
+def _frames(network: StudentForceField, train: Dataset) -> PaddedFrames:
+    """Return the network with what arranges the pairs of these frames."""
+    periodic = train.pbc is not None and bool(train.pbc.any())
+    return PeriodicFrames(network) if periodic else DenseMolecules(network)
 
 
 def _largest_force(dataset: Dataset) -> np.ndarray:
@@ -115,6 +122,8 @@ def _fingerprint(config: DistillConfig, network: StudentForceField, train: Datas
     training = dataclasses.asdict(config.training)
     for name in ("compile", "checkpoint_every", "validate_every"):
         del training[name]
+    if train.stress is None:
+        del training["stress_weight"]
     parts = {
         "student": dataclasses.asdict(config.student),
         "training": training,

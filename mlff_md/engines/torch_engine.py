@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mlff_md.engines.base import Engine
 from mlff_md.engines.evaluation import Evaluation
+from mlff_md.engines.exported import ExportedStudent, refuse_options
 from mlff_md.engines.gradient import EdgeGradientNetwork
 from mlff_md.errors import ConfigError
 from mlff_md.graph import Graph
@@ -46,7 +47,7 @@ class TorchEngine(Engine):
 
     def __init__(
         self,
-        student: Student,
+        student: Student | ExportedStudent,
         *,
         device: str = "cpu",
         dtype: str = "float32",
@@ -57,22 +58,32 @@ class TorchEngine(Engine):
         if dtype not in _DTYPES:
             raise ConfigError(f"dtype must be float32 or float64, got {dtype!r}")
         self._dtype, self._device, self._threads = _DTYPES[dtype], _device(device), threads
-        network = EdgeGradientNetwork(student.network(self._dtype))
-        self._module = self._prepare(network.to(self._device).eval().requires_grad_(False))
+        self._module = self._prepare(student)
 
-    def _prepare(self, network: EdgeGradientNetwork) -> Any:
-        return network
+    def _prepare(self, student: Student | ExportedStudent) -> Any:
+        """Return what is called with the tensors of a graph."""
+        if isinstance(student, ExportedStudent):
+            refuse_options(student, self.name, "cpu", "float32")
+            raise AssertionError("no exported student runs on the engine torch")
+        return self._network(student)
+
+    def _network(self, student: Student) -> EdgeGradientNetwork:
+        network = EdgeGradientNetwork(student.network(self._dtype))
+        return network.to(self._device).eval().requires_grad_(False)
 
     def evaluate(self, graph: Graph) -> Evaluation:
         """Evaluate a graph (see :class:`Engine`)."""
         with _threads(self._threads), torch.inference_mode():
-            energies, gradients = self._module(
-                self._tensor(graph.species, torch.int64),
-                self._tensor(graph.edges, torch.int64),
-                self._tensor(graph.vectors, self._dtype),
-                self._tensor(graph.local, self._dtype),
-            )
+            energies, gradients = self._module(*self._inputs(graph))
             return Evaluation(energies.cpu().numpy(), gradients.cpu().numpy())
+
+    def _inputs(self, graph: Graph) -> tuple[Tensor, ...]:
+        return (
+            self._tensor(graph.species, torch.int64),
+            self._tensor(graph.edges, torch.int64),
+            self._tensor(graph.vectors, self._dtype),
+            self._tensor(graph.local, self._dtype),
+        )
 
     def describe(self) -> Mapping[str, Any]:
         """Return engine, dtype, device and threads."""

@@ -27,6 +27,52 @@ NORM_EPSILON = 1e-4
 _NO_MEMORY, _BAD_ARGUMENT = 1, 2
 
 
+def student_arrays(
+    student: Student,
+) -> tuple[dict[str, int], dict[str, float], dict[str, NDArray[np.floating]]]:
+    """Return what ``mlff_student`` holds, in the order of its fields.
+
+    Returns
+    -------
+    integers, numbers, arrays
+        Field -> value: sizes; floating-point numbers (Å, eV); contiguous arrays, float64 but for
+        the float32 weights.
+    """
+    manifest = student.manifest
+    shape = manifest.architecture
+    start = shortest_seen_A(manifest.prior_radii_A)
+    integers = {
+        "hidden": shape.hidden_dim,
+        "vectors": shape.vector_dim,
+        "quadrupoles": shape.quadrupole_dim,
+        "layers": shape.num_interactions,
+        "num_rbf": shape.num_rbf,
+        "knots": shape.num_knots,
+        "mlp": shape.mlp_dim,
+        "readout": shape.readout_dim,
+        "species": len(shape.elements),
+    }
+    numbers = {
+        "cutoff_A": shape.cutoff_A,
+        "neighbor_norm": shape.neighbor_norm,
+        "norm_epsilon": NORM_EPSILON,
+        "energy_scale_eV": manifest.energy_scale_eV,
+        "grid_start_A": start,
+        "floor_end": FLOOR_END,
+        "floor_width": FLOOR_WIDTH,
+    }
+    prior = pair_tables(atomic_numbers(shape.elements), manifest.prior_radii_A)
+    arrays: dict[str, NDArray[np.floating]] = {
+        "atomic_energies_eV": np.array(manifest.atomic_energies_eV),
+        "prior": np.ascontiguousarray(prior),
+        "splines": np.ascontiguousarray(radial_splines(shape, start)),
+        "weights": np.concatenate(
+            [student.weights[name].astype(np.float32).ravel() for name in shape.weight_shapes()]
+        ),
+    }
+    return integers, numbers, arrays
+
+
 class NativeKernel:
     """Evaluate a student with the native library.
 
@@ -64,39 +110,10 @@ class NativeKernel:
         instruction_set: str | None = None,
     ) -> None:
         self._library = load()
-        manifest = student.manifest
-        shape = manifest.architecture
-        weights = np.concatenate(
-            [student.weights[name].astype(np.float32).ravel() for name in shape.weight_shapes()]
-        )
-        shifts = np.array(manifest.atomic_energies_eV)
-        prior = pair_tables(atomic_numbers(shape.elements), manifest.prior_radii_A)
-        prior = np.ascontiguousarray(prior)
-        start = shortest_seen_A(manifest.prior_radii_A)
-        splines = np.ascontiguousarray(radial_splines(shape, start))
+        integers, numbers, arrays = student_arrays(student)
+        pointers = {name: array.ctypes.data for name, array in arrays.items()}
         spec = StudentSpec(
-            abi=ABI,
-            hidden=shape.hidden_dim,
-            vectors=shape.vector_dim,
-            quadrupoles=shape.quadrupole_dim,
-            layers=shape.num_interactions,
-            num_rbf=shape.num_rbf,
-            knots=shape.num_knots,
-            mlp=shape.mlp_dim,
-            readout=shape.readout_dim,
-            species=len(shape.elements),
-            cutoff_A=shape.cutoff_A,
-            neighbor_norm=shape.neighbor_norm,
-            norm_epsilon=NORM_EPSILON,
-            energy_scale_eV=manifest.energy_scale_eV,
-            grid_start_A=start,
-            floor_end=FLOOR_END,
-            floor_width=FLOOR_WIDTH,
-            atomic_energies_eV=shifts.ctypes.data,
-            prior=prior.ctypes.data,
-            splines=splines.ctypes.data,
-            weights=weights.ctypes.data,
-            num_weights=len(weights),
+            abi=ABI, **integers, **numbers, **pointers, num_weights=arrays["weights"].size
         )
         options = Options(
             single_precision=int(single_precision),

@@ -13,29 +13,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlff_md.errors import ConfigError, SimulationError, StructureError
-from mlff_md.md import MdRun, UnstableRunError, evaluate, relax, run_nve, run_nvt
-from mlff_md.progress import Part, Progress, silent
-from mlff_md.protocols import nve_checks, nve_energy
-from mlff_md.protocols.nve_data import KIND, NveSettings, load
+from mlff_md.errors import ConfigError, StructureError
+from mlff_md.md import evaluate
+from mlff_md.progress import Progress
+from mlff_md.protocols import nve_checks, nve_energy, nve_order
+from mlff_md.protocols.nve_data import KIND, NveData, load, raw_of
 from mlff_md.protocols.nve_figures import figures, quantities
+from mlff_md.protocols.nve_order import OrderData
+from mlff_md.protocols.nve_order_checks import dt_order, order_figure, reversibility
+from mlff_md.protocols.nve_replicas import (
+    FRICTION_PER_PS,
+    common_start,
+    run_replicas,
+    settings_of,
+)
 from mlff_md.protocols.provenance import (
     calculator_name,
     describe_calculator,
     describe_structure,
     environment,
 )
-from mlff_md.protocols.raw import claim_folder, write_record, write_run
-from mlff_md.protocols.records import Report, Threshold, overall_verdict
+from mlff_md.protocols.raw import claim_folder, write_record
+from mlff_md.protocols.records import Check, Figure, Report, Threshold, overall_verdict
+from mlff_md.protocols.static import collect
+from mlff_md.protocols.static import load as load_static
+from mlff_md.protocols.static_checks import checks
+from mlff_md.protocols.static_data import StaticData
+from mlff_md.protocols.static_figures import figures as static_figures
+from mlff_md.protocols.static_scans import GRADIENT_BLIND, GRADIENT_TITLE
 from mlff_md.protocols.thresholds import THRESHOLDS
-from mlff_md.velocities import remove_rigid_motion
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+Thresholds = Mapping[str, Threshold]
+
 COMMAND = "validate-nve"
-# Strong enough that a relaxed start forgets its missing potential energy within 500 fs.
-_FRICTION_PER_PS = 20.0
 
 
 def validate_nve(
@@ -43,12 +56,16 @@ def validate_nve(
     calculator: Any = None,
     *,
     out: str | Path | None = None,
-    replicas: int = 5,
-    steps: int = 4000,
+    mode: str = "standard",
+    replicas: int | None = None,
+    steps: int | None = None,
     timestep_fs: float = 0.5,
     temperature_K: float = 300.0,
-    equilibration_fs: float = 500.0,
+    equilibration_fs: float | None = None,
     relax_first: bool = True,
+    static: bool = True,
+    order_steps: int | None = None,
+    reversal_steps: int | None = None,
     seed: int = 0,
     thresholds: Mapping[str, Threshold] = THRESHOLDS,
     overwrite: bool = False,
@@ -58,9 +75,9 @@ def validate_nve(
 
     Parameters
     ----------
-    atoms, calculator, replicas, steps, timestep_fs, temperature_K, equilibration_fs
+    atoms, calculator, mode, replicas, steps, timestep_fs, temperature_K, equilibration_fs
         As in :func:`run`.
-    relax_first, seed, overwrite, progress
+    relax_first, static, order_steps, reversal_steps, seed, overwrite, progress
         As in :func:`run`.
     out
         Folder for the raw data (``out/raw``); a temporary one, removed at the end, unless given.
@@ -77,12 +94,16 @@ def validate_nve(
             atoms,
             calculator,
             Path(out) if out is not None else Path(scratch),
+            mode=mode,
             replicas=replicas,
             steps=steps,
             timestep_fs=timestep_fs,
             temperature_K=temperature_K,
             equilibration_fs=equilibration_fs,
             relax_first=relax_first,
+            static=static,
+            order_steps=order_steps,
+            reversal_steps=reversal_steps,
             seed=seed,
             overwrite=overwrite,
             progress=progress,
@@ -95,12 +116,16 @@ def run(
     calculator: Any,
     out: str | Path,
     *,
-    replicas: int = 5,
-    steps: int = 4000,
+    mode: str = "standard",
+    replicas: int | None = None,
+    steps: int | None = None,
     timestep_fs: float = 0.5,
     temperature_K: float = 300.0,
-    equilibration_fs: float = 500.0,
+    equilibration_fs: float | None = None,
     relax_first: bool = True,
+    static: bool = True,
+    order_steps: int | None = None,
+    reversal_steps: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -109,7 +134,9 @@ def run(
 
     Each replica takes the structure (relaxed, unless told otherwise), Maxwell-Boltzmann momenta
     and a short Langevin equilibration with its own seed, loses its rigid motion, and then runs
-    at constant energy. Energies are kept at every step.
+    at constant energy. Energies are kept at every step. The first replicas' starts are also run
+    at three time steps and back in time (``order.npz``), and the static protocol is made
+    (``static.npz``).
 
     Parameters
     ----------
@@ -119,18 +146,30 @@ def run(
         Any ASE calculator; ``atoms.calc`` if ``None``.
     out
         Folder; ``raw`` is made in it.
+    mode
+        ``quick`` (seconds for a small molecule), ``standard`` or ``full``: sets what is not
+        asked for otherwise, see :data:`mlff_md.protocols.nve_data.MODES`.
     replicas
-        Number of replicas; five or more give a useful interval.
+        Number of replicas; five or more give a useful interval (default: 5; quick 3, full 10).
     steps
-        Steps of each NVE run. 4000 of 0.5 fs resolve a drift of 0.001 meV/atom/ps.
+        Steps of each NVE run (default: 4000; quick 1000, full 20000). 4000 of 0.5 fs resolve a
+        drift of 0.001 meV/atom/ps.
     timestep_fs
         Time step, fs.
     temperature_K
         Temperature of the start, K.
     equilibration_fs
-        Length of the Langevin run before each replica, fs (friction 20/ps).
+        Length of the Langevin run before each replica, fs, with a friction of 20/ps (default:
+        500; quick 250, full 1000).
     relax_first
         Minimise the energy first (300 steps at most); leave it out for liquids.
+    static
+        Make the static protocol as well: forces as gradient, symmetries, cutoff, repeatability.
+    order_steps
+        Steps of the runs for the order of the integrator, 0 for none (default: 1000; quick 500,
+        full 4000).
+    reversal_steps
+        Steps there and back again for time reversal, 0 for none (default: 200).
     seed
         Seed; replica k always gets the same stream from it.
     overwrite
@@ -148,8 +187,18 @@ def run(
     ConfigError, StructureError, SimulationError
         If an option cannot be used or the first evaluation fails.
     """
-    settings = NveSettings(
-        replicas, steps, timestep_fs, temperature_K, equilibration_fs, relax_first, seed
+    settings = settings_of(
+        mode,
+        timestep_fs=timestep_fs,
+        temperature_K=temperature_K,
+        relax_first=relax_first,
+        static=static,
+        seed=seed,
+        replicas=replicas,
+        steps=steps,
+        equilibration_fs=equilibration_fs,
+        order_steps=order_steps,
+        reversal_steps=reversal_steps,
     )
     settings.check()
     calculator = calculator if calculator is not None else atoms.calc
@@ -166,7 +215,7 @@ def run(
     record: dict[str, Any] = {
         "kind": KIND,
         "schema_version": "1.0",
-        "settings": {**dataclasses.asdict(settings), "friction_per_ps": _FRICTION_PER_PS},
+        "settings": {**dataclasses.asdict(settings), "friction_per_ps": FRICTION_PER_PS},
         "units": {"energy": "eV", "length": "Å", "time": "fs", "mass": "u", "temperature": "K"},
         "structure": describe_structure(atoms),
         "calculator": describe_calculator(calculator),
@@ -174,22 +223,24 @@ def run(
         "replicas": [],
     }
     write_record(raw / "run.json", record)
-    told = progress or silent
-    told.begin("NVE", replicas * settings.steps_each, timestep_fs)
-    try:
-        start, trouble = _start(atoms, calculator, settings)
-        for k, replica_seed in enumerate(settings.seeds):
-            part = Part(told, k * settings.steps_each)
-            if start is None:
-                entry = {"stage": "relaxation", "error": trouble, "steps_done": 0, "file": None}
-            else:
-                entry = _run_replica(
-                    raw / f"replica-{k}.npz", start, calculator, settings, replica_seed, part
-                )
-            record["replicas"].append({"index": k, "seed": replica_seed, **entry})
-            write_record(raw / "run.json", record)
-    finally:
-        told.end()
+    start, trouble = common_start(atoms, calculator, settings)
+    starts = run_replicas(raw, record, start, trouble, calculator, settings, progress)
+    if starts and (settings.order_steps or settings.reversal_steps):
+        record["order"] = nve_order.run(
+            raw,
+            starts,
+            calculator,
+            timestep_fs=timestep_fs,
+            order_steps=settings.order_steps,
+            reversal_steps=settings.reversal_steps,
+            progress=progress,
+        )
+        write_record(raw / "run.json", record)
+    if static:
+        record["static"] = collect(
+            raw, start or atoms, calculator, mode=mode, seed=seed, progress=progress
+        )
+        write_record(raw / "run.json", record)
     return raw
 
 
@@ -208,14 +259,19 @@ def analyze(raw_folder: str | Path, thresholds: Mapping[str, Threshold] = THRESH
     DataError
         If the raw data are missing or damaged.
     """
-    data = load(Path(raw_folder))
+    folder = raw_of(Path(raw_folder))
+    data = load(folder)
+    order = nve_order.load(folder, data.record)
+    static = load_static(folder, data.record)
     drift = nve_energy.drift(data, thresholds)
     checks = (
         nve_checks.stability(data, thresholds),
         drift,
         nve_energy.drift_per_100_steps(data, thresholds),
+        *_order_checks(data, order, static, thresholds),
         nve_checks.momentum(data, thresholds),
         nve_checks.temperature(data, thresholds, energy=drift.verdict),
+        *_static_checks(data, static, thresholds),
     )
     record = data.record
     name = calculator_name(record["calculator"])
@@ -230,59 +286,40 @@ def analyze(raw_folder: str | Path, thresholds: Mapping[str, Threshold] = THRESH
             if key in record
         },
         quantities=quantities(data),
-        figures=figures(data, thresholds),
+        figures=_figures(data, order, static, thresholds),
     )
 
 
-def _start(atoms: Atoms, calculator: Any, settings: NveSettings) -> tuple[Atoms | None, str | None]:
-    """Return the start that all replicas share, or ``None`` and why there is none."""
-    if not settings.relax_first:
-        return atoms, None
-    try:
-        return relax(atoms, calculator), None
-    except (SimulationError, StructureError) as error:
-        return None, str(error)
+def _order_checks(
+    data: NveData, order: OrderData | None, static: StaticData | None, limits: Thresholds
+) -> tuple[Check, ...]:
+    """Return the checks that the settings ask for; cut off runs leave them without a verdict."""
+    precision = static.precision[0] if static is not None else data.dtype
+    made = []
+    if data.settings.get("order_steps"):
+        made.append(dt_order(order, limits))
+    if data.settings.get("reversal_steps"):
+        made.append(reversibility(order, limits, precision))
+    return tuple(made)
 
 
-def _run_replica(
-    path: Path, start: Atoms, calculator: Any, settings: NveSettings, seed: int, progress: Progress
-) -> dict[str, Any]:
-    """Equilibrate and run one replica; a blow-up is a result, told by the returned entry."""
-    entry: dict[str, Any] = {"stage": None, "error": None, "steps_done": 0, "file": None}
-    timestep_fs = settings.timestep_fs
-    stage = "equilibration"
-    run: MdRun | None = None
-    try:
-        warm = run_nvt(
-            start,
-            calculator,
-            steps=settings.warm_steps,
-            timestep_fs=timestep_fs,
-            temperature_K=settings.temperature_K,
-            friction_per_ps=_FRICTION_PER_PS,
-            seed=seed,
-            # Often enough to catch a blow-up; nobody reads these samples.
-            sample_every=10,
-            progress=progress,
-        ).atoms
-        remove_rigid_motion(warm)
-        stage = "NVE"
-        run = run_nve(
-            warm,
-            calculator,
-            steps=settings.steps,
-            timestep_fs=timestep_fs,
-            temperature_K=None,
-            progress=Part(progress, settings.warm_steps),
-        )
-        entry["steps_done"] = settings.steps
-    except UnstableRunError as error:
-        entry |= {"stage": stage, "error": str(error)}
-        if stage == "NVE":
-            run, entry["steps_done"] = error.run, error.step
-    except (SimulationError, StructureError) as error:
-        entry |= {"stage": stage, "error": str(error)}
-    if run is not None and len(run.time_fs):
-        write_run(path, run)
-        entry["file"] = path.name
-    return entry
+def _static_checks(
+    data: NveData, static: StaticData | None, limits: Thresholds
+) -> tuple[Check, ...]:
+    if static is not None:
+        return checks(static, limits)
+    if not data.settings.get("static"):
+        return ()
+    why = "the run was cut off before the static protocol"
+    limit = limits["force_gradient"]
+    return (nve_checks.not_judged("force_gradient", GRADIENT_TITLE, limit, GRADIENT_BLIND, why),)
+
+
+def _figures(
+    data: NveData, order: OrderData | None, static: StaticData | None, limits: Thresholds
+) -> tuple[Figure, ...]:
+    made = list(figures(data, limits))
+    order_drawn = order_figure(order)
+    if order_drawn is not None:
+        made.insert(min(3, len(made)), order_drawn)
+    return (*made, *(static_figures(static, limits) if static is not None else ()))

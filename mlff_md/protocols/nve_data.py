@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,38 @@ from mlff_md.protocols.shadow import shadow_energy
 from mlff_md.statistics import Slope, ols_slope
 
 KIND = "nve"
+
+MODES: Mapping[str, Mapping[str, Any]] = {
+    "quick": {
+        "replicas": 3,
+        "steps": 1000,
+        "equilibration_fs": 250.0,
+        "order_steps": 500,
+        "order_starts": 3,
+        "reversal_steps": 200,
+    },
+    "standard": {
+        "replicas": 5,
+        "steps": 4000,
+        "equilibration_fs": 500.0,
+        "order_steps": 1000,
+        "order_starts": 3,
+        "reversal_steps": 200,
+    },
+    "full": {
+        "replicas": 10,
+        "steps": 20000,
+        "equilibration_fs": 1000.0,
+        "order_steps": 4000,
+        "order_starts": 5,
+        "reversal_steps": 200,
+    },
+}
+"""Mode -> what it sets where nothing else is asked for."""
 MEV_PER_EV = 1000.0
 FS_PER_PS = 1000.0
 _MIN_SAMPLES = 10
+_MIN_ORDER_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -35,6 +64,11 @@ class NveSettings:
     equilibration_fs: float
     relax_first: bool
     seed: int
+    order_steps: int = 0
+    order_starts: int = 0
+    reversal_steps: int = 0
+    static: bool = False
+    mode: str = "standard"
 
     def check(self) -> None:
         """Refuse what cannot be run."""
@@ -50,6 +84,12 @@ class NveSettings:
             raise ConfigError(f"equilibration_fs must not be negative, got {self.equilibration_fs}")
         if self.seed < 0:
             raise ConfigError(f"seed must not be negative, got {self.seed}")
+        if 0 < self.order_steps < _MIN_ORDER_STEPS:
+            raise ConfigError(
+                f"order_steps must be 0 or at least {_MIN_ORDER_STEPS}, got {self.order_steps}"
+            )
+        if min(self.order_steps, self.reversal_steps, self.order_starts) < 0:
+            raise ConfigError("order_steps, order_starts and reversal_steps must not be negative")
 
     @property
     def warm_steps(self) -> int:
@@ -84,6 +124,8 @@ class Replica:
         Where and why it stopped; ``None`` if it reached its last step.
     run
         Its series, up to the stop; ``None`` if it never reached the NVE stage.
+    resolution_meV_per_ps
+        Largest drift per atom that rounding of printed energies can hide; 0 for our own runs.
     """
 
     index: int
@@ -91,6 +133,7 @@ class Replica:
     stage: str | None
     error: str | None
     run: MdRun | None
+    resolution_meV_per_ps: float = 0.0
 
     @property
     def usable(self) -> bool:
@@ -106,8 +149,13 @@ class Replica:
 
     @cached_property
     def drift(self) -> Slope:
-        """Slope of the conserved energy, meV/atom/ps."""
-        return ols_slope(*self.conserved)
+        """Slope of the conserved energy, meV/atom/ps.
+
+        A bound on what rounding hides counts as two standard errors.
+        """
+        slope = ols_slope(*self.conserved)
+        hidden = 0.5 * self.resolution_meV_per_ps
+        return replace(slope, standard_error=math.hypot(slope.standard_error, hidden))
 
     @cached_property
     def raw_drift(self) -> Slope:
@@ -153,6 +201,13 @@ class NveData:
         return dtype if isinstance(dtype, str) else None
 
 
+def raw_of(folder: Path) -> Path:
+    """Return the folder with the record: ``folder`` itself, or ``raw`` in it."""
+    if not (folder / "run.json").exists() and (folder / "raw" / "run.json").exists():
+        return folder / "raw"
+    return folder
+
+
 def load(folder: Path) -> NveData:
     """Read the raw data of a protocol: ``folder`` is its ``raw`` folder or the one above.
 
@@ -161,9 +216,7 @@ def load(folder: Path) -> NveData:
     DataError
         If the data are missing, damaged or of another protocol.
     """
-    folder = Path(folder)
-    if not (folder / "run.json").exists() and (folder / "raw" / "run.json").exists():
-        folder = folder / "raw"
+    folder = raw_of(Path(folder))
     record = read_record(folder / "run.json", KIND)
     try:
         replicas = tuple(

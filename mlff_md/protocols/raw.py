@@ -26,6 +26,8 @@ _SERIES: Mapping[str, tuple[int, ...]] = {
     "force_power_eV_per_fs2": (),
 }
 """Series of a run and the shape of one sample."""
+STATIC_FILE, ORDER_FILE = _OTHER_FILES = ("static.npz", "order.npz")
+"""What the static protocol and the order of the integrator leave beside the replicas."""
 _SCALARS = ("degrees_of_freedom", "timestep_fs", "sample_every")
 
 
@@ -93,6 +95,36 @@ def read_run(path: Path) -> MdRun:
         raise DataError(f"{path.name} is not raw data of a run, or is damaged") from error
 
 
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write named arrays that are no run, such as the raw numbers of the static protocol.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be written.
+    """
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_atomically(path, content.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """Read what :func:`write_arrays` wrote.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged or foreign.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing; run the protocol again") from error
+    except Exception as error:
+        raise DataError(f"{path.name} is not raw data of a protocol, or is damaged") from error
+
+
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write the JSON of how a set of runs was made."""
     write_atomically(path, (json.dumps(record, indent=1, default=str) + "\n").encode())
@@ -137,8 +169,8 @@ def claim_folder(raw: Path, *, overwrite: bool) -> None:
             _remove_report(raw.parent)
             # The record goes first: what is left if we die here is no run at all.
             (raw / "run.json").unlink(missing_ok=True)
-            for old in raw.glob("replica-*.npz"):
-                old.unlink()
+            for old in (*raw.glob("replica-*.npz"), *(raw / name for name in _OTHER_FILES)):
+                old.unlink(missing_ok=True)
         raw.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot make the folder {raw}: {error.strerror}") from error

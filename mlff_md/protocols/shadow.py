@@ -36,9 +36,11 @@ def shadow_energy(run: MdRun) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     """Return times (fs) and shadow energy (eV) of an NVE run, shape (n - 2,) each.
 
     The first and last sample have no neighbor in time and are left out. ``None`` if the run
-    was not sampled at each step or is shorter than five samples.
+    was not sampled at each step, is shorter than five samples, or has no forces.
     """
     if run.sample_every != 1 or len(run.time_fs) < 5:
+        return None
+    if not np.isfinite(run.force_power_eV_per_fs2).all():
         return None
     potential = run.potential_energy_eV
     curvature = (potential[2:] - potential[1:-1]) - (potential[1:-1] - potential[:-2])

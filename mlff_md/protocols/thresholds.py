@@ -23,6 +23,32 @@ _ROUNDING = (
     "rounding floor of a model whose forces sum to zero but for {0} arithmetic; measured on "
     "ethanol over 2 ps: 3e-15 (EMT, float64), 2e-5 (GFN2-xTB, from its SCF tolerance)"
 )
+_HELD_OUT = (
+    "within 1.5 times the error that the student's card gives for held-out molecules: what it "
+    "sees here is like what it was judged on"
+)
+
+_PROTOTYPE = "limit of the prototype study on Lennard-Jones argon (float32 reached {0})"
+_FLOAT32 = "measured with tiny and ultra-tiny in float32: at most {0}"
+_FLOAT64 = "measured in float64 with EMT, Lennard-Jones and tiny: at most {0}"
+_ORDER = (
+    "velocity Verlet is of second order; GROMACS, tests/physicalvalidation, accepts a ratio of 3.6 "
+    "to 4.4 when the step is halved, which is 1.85 to 2.14; students, EMT and GFN2-xTB measured "
+    "1.98 to 2.05"
+)
+_DFT_GEOMETRY = (
+    "equivalence margin: what common density functionals are off by for small molecules (Koch and "
+    "Holthausen, A Chemist's Guide to Density Functional Theory, ch. 8)"
+)
+_LAMMPS = (
+    "one student in two programs differs by the rounding of {0} arithmetic in another order of "
+    "atoms; measured on a molecule, 64 waters and a small triclinic cell: {1}"
+)
+_FLOAT32_STEP = (
+    "students whose positions are rounded to float32 have {0} at most (three molecules, three "
+    "seeds); a pair attraction cut off at 2 meV has {1}"
+)
+_DEFECTS_BELOW = "defects measured on argon have 1.35 or less at the larger time steps"
 
 THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
     {
@@ -39,12 +65,212 @@ THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
         "temperature": Threshold(
             3.0, "sigma", "three standard errors (99.7 %), Student t over replicas"
         ),
+        "lammps_force": Threshold(2e-5, "eV/Å", _LAMMPS.format("float32", "5e-6 eV/Å")),
+        "lammps_force_float64": Threshold(1e-6, "eV/Å", _LAMMPS.format("float64", "4e-15 eV/Å")),
+        "lammps_energy": Threshold(1e-6, "eV/atom", _LAMMPS.format("float32", "4e-8 eV/atom")),
+        "lammps_energy_float64": Threshold(
+            1e-8, "eV/atom", _LAMMPS.format("float64", "less than 1e-12 eV/atom")
+        ),
+        "lammps_pressure": Threshold(1e-5, "1", _LAMMPS.format("either", "2e-6 of the largest")),
+        "force_gradient": Threshold(
+            3e-3, "1", f"{_PROTOTYPE.format('9e-4')}; {_FLOAT32.format('6e-5')}"
+        ),
+        "force_gradient_float64": Threshold(
+            1e-6, "1", f"{_PROTOTYPE.format('9e-4')}; {_FLOAT64.format('4e-11')}"
+        ),
+        "virial_gradient": Threshold(3e-3, "1", f"as for forces; {_FLOAT32.format('7e-5')}"),
+        "virial_gradient_float64": Threshold(
+            1e-6, "1", f"as for forces; {_FLOAT64.format('1e-10')}"
+        ),
+        "jacobian_symmetry": Threshold(
+            3e-3, "1", f"{_PROTOTYPE.format('1e-3')}; {_FLOAT32.format('2e-5')}"
+        ),
+        "jacobian_symmetry_float64": Threshold(
+            1e-6, "1", f"{_PROTOTYPE.format('1e-3')}; {_FLOAT64.format('2e-9')}"
+        ),
+        "level_error": Threshold(
+            1e-4,
+            "1",
+            "an error that does not depend on the difference step is no rounding: GFN2-xTB has "
+            "3e-7 (from its SCF tolerance), a curl of 1.1 % of the forces has 6e-3",
+        ),
+        "level_error_float64": Threshold(
+            1e-6,
+            "1",
+            f"as in float32, for an error that is no rounding; {_FLOAT64.format('4e-11')}",
+        ),
+        "force_noise": Threshold(
+            1e-5, "1", f"{_FLOAT32.format('4e-7')}; forces rounded to 0.001 eV/Å have 8e-5"
+        ),
+        "force_noise_float64": Threshold(
+            1e-8, "1", _FLOAT64.format("7e-11, from the third derivative of splines")
+        ),
+        "net_force": Threshold(1e-3, "1", f"rounding floor of float32; {_FLOAT32.format('1e-16')}"),
+        "net_force_float64": Threshold(
+            1e-8, "1", f"rounding floor of float64; {_FLOAT64.format('6e-15')}"
+        ),
+        "net_torque": Threshold(1e-3, "1", f"rounding floor of float32; {_FLOAT32.format('8e-9')}"),
+        "net_torque_float64": Threshold(
+            1e-8, "1", f"rounding floor of float64; {_FLOAT64.format('4e-16')}"
+        ),
+        "invariance": Threshold(1e-3, "1", f"rounding floor of float32; {_FLOAT32.format('5e-7')}"),
+        "invariance_float64": Threshold(
+            1e-8, "1", f"rounding floor of float64; {_FLOAT64.format('3e-14')}"
+        ),
+        "cutoff_energy_step": Threshold(1e-4, "eV", _FLOAT32_STEP.format("1.6e-5 eV", "2e-3 eV")),
+        "cutoff_energy_step_float64": Threshold(1e-7, "eV", _FLOAT64.format("4e-9 eV")),
+        "cutoff_force_step": Threshold(2e-4, "1", _FLOAT32_STEP.format("6e-5", "8e-4 or more")),
+        "cutoff_force_step_float64": Threshold(1e-7, "1", _FLOAT64.format("6e-9")),
+        "repeatability": Threshold(
+            1e-5,
+            "1",
+            "on a CPU students repeat to the bit; GFN2-xTB, which starts from its last wave "
+            "function, to 3e-6",
+        ),
+        "repeatability_float64": Threshold(
+            1e-8, "1", f"rounding floor of float64; {_FLOAT64.format('0')}"
+        ),
+        "energy_resolution": Threshold(
+            0.05,
+            "meV/atom/ps",
+            "as the drift limit: what rounding can hide must not be more than what is judged",
+        ),
+        "ensemble": Threshold(
+            0.3,
+            "1",
+            "at constant energy the swing of the total energy is a small part of that of the "
+            "kinetic energy: measured 0.01 to 0.06 for molecules at 0.5 fs, 0.02 for argon at 5 fs",
+        ),
+        "energy_jump": Threshold(
+            8.0,
+            "sigma",
+            "level before against level after in units of the scatter; in 1e5 samples of white "
+            "noise the largest is below 5",
+        ),
+        "dt_order": Threshold(1.85, "1", _ORDER, sense="lower"),
+        "dt_order_high": Threshold(2.15, "1", _ORDER),
+        "dt_order_fail": Threshold(1.5, "1", f"{_DEFECTS_BELOW}", sense="lower"),
+        "reversibility": Threshold(
+            1e-5, "Å", f"{_PROTOTYPE.format('7e-7 Å')}; students measured 1e-15, GFN2-xTB 1e-7"
+        ),
+        "reversibility_float64": Threshold(
+            1e-10, "Å", f"{_PROTOTYPE.format('7e-7 Å')}; students measured 1e-15"
+        ),
+        "export_parity": Threshold(
+            1.0,
+            "tolerance",
+            "5e-5 of the RMS force or of 1 eV/Å, and 1e-5 eV in an atom's energy: what float32 "
+            "arithmetic leaves, with a margin of two; measured on the shipped students",
+        ),
+        "batch": Threshold(
+            2e-5, "eV/Å", "float32 arithmetic in another order; measured: 5e-6 eV/Å on molecules"
+        ),
+        "latency": Threshold(
+            5.0, "ms", "testing checklist of the reference documents: below 5 ms at batch 1"
+        ),
+        "memory": Threshold(
+            2.0, "GB", "testing checklist of the reference documents: less than 2 GB"
+        ),
+        "leak": Threshold(
+            1.0,
+            "MB",
+            "in 10,000 evaluations: 100 bytes in each, below which the allocator's own breathing "
+            "hides a leak; measured: 0.0 MB (native)",
+        ),
         "stability": Threshold(
             100.0,
             "%",
             "every replica must reach its last step; stability as a gate: Fu et al., "
             "arXiv 2210.07237",
             sense="lower",
+        ),
+        "force_r2": Threshold(
+            0.99,
+            "1",
+            "below it a student's forces explain less than 99 % of the teacher's; depends on how "
+            "hot the frames are (the spread of the forces), so compare like with like",
+            sense="lower",
+        ),
+        "force_mae": Threshold(1.5, "x card", _HELD_OUT),
+        "energy_mae": Threshold(1.5, "x card", _HELD_OUT),
+        "worst_molecule": Threshold(
+            3.0,
+            "x card",
+            "twice the margin of the mean: one molecule has more scatter than all together; of the "
+            "41 held-out molecules the worst is at 2.0 for tiny and 1.8 for ultra-tiny",
+        ),
+        "card": Threshold(
+            1e-5, "1", "float32 rounding between engines changes R2 by less than 1e-6"
+        ),
+        "hot_stability": Threshold(
+            100.0,
+            "%",
+            "no bond longer than its reference by 0.5 Å that the teacher would not open: Fu et "
+            "al., arXiv 2210.07237",
+            sense="lower",
+        ),
+        "on_policy_force_error": Threshold(
+            1.5,
+            "x yardstick",
+            "the model's own runs must not lead it to where it is half as bad again as on held-out "
+            "frames (without a held-out error: as on the teacher's frames)",
+        ),
+        "teacher_frames_force_error": Threshold(
+            1.5,
+            "x yardstick",
+            "half as bad again as on the held-out molecules that its card was measured on",
+        ),
+        "on_policy_trend": Threshold(
+            50.0,
+            "%",
+            "within one run the error must not grow by the half that the limit of its level allows",
+        ),
+        "survival": Threshold(
+            100.0,
+            "%",
+            "every run must reach its end with no bond off by 0.5 Å: Fu et al., arXiv 2210.07237",
+            sense="lower",
+        ),
+        "bonds": Threshold(0.01, "Å", _DFT_GEOMETRY),
+        "angles": Threshold(1.0, "degree", _DFT_GEOMETRY),
+        "dihedrals": Threshold(
+            5.0,
+            "degree",
+            "equivalence margin: less than half of the thermal width of a torsion in its well, 12 "
+            "degrees at 300 K for a threefold barrier of 3 kcal/mol",
+        ),
+        "pair_distances": Threshold(
+            0.1,
+            "1",
+            "equivalence margin: 5 % of the 2 between disjoint distributions; h(r) as in Fu et "
+            "al., arXiv 2210.07237",
+        ),
+        "rdf": Threshold(0.05, "1", "equivalence margin: 5 % of the mean of g(r), which is 1"),
+        "rmsf": Threshold(
+            0.05,
+            "Å",
+            "equivalence margin: half of the 0.1 Å at which two runs count as parted; for aspirin, "
+            "0.6 ps of GFN2-xTB from other starts are 0.05 Å from each other",
+        ),
+        "vibrational_shift": Threshold(
+            15.0,
+            "cm^-1",
+            "equivalence margin: half of the 34 cm^-1 by which scaled B3LYP/6-31G(d) is off (Scott "
+            "and Radom, J. Phys. Chem. 100, 16502 (1996)); a potential 2 % too stiff shifts "
+            "the stretches of hydrogen by 30",
+        ),
+        "vibrational_scale": Threshold(
+            2.0,
+            "%",
+            "equivalence margin where all vibrations are soft: a potential that is 4 % too stiff",
+        ),
+        "msd": Threshold(20.0, "%", "equivalence margin: a fifth of the mean displacement"),
+        "rdf_window": Threshold(
+            3.0, "Å", "integral of abs(g - g of the teacher), water: Fu et al., arXiv 2210.07237"
+        ),
+        "horizon": Threshold(0.1, "Å", "a tenth of a bond: the two runs are no longer the same"),
+        "short_range": Threshold(
+            0.0, "scans", "a single hole is enough for two atoms to fall into each other"
         ),
     }
 )

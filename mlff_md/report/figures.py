@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -23,6 +24,7 @@ from mlff_md.report.wording import one_line
 
 SIZE_INCHES = (4.6, 3.0)
 PNG_DPI = 220
+PANELS_DPI = 130
 MAX_LEGEND_ENTRIES = 10
 MAX_LABEL_CHARACTERS = 48
 _MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -69,12 +71,10 @@ def draw_figure(figure: Figure) -> tuple[str, bytes]:
 
     The same figure gives the same bytes: no dates, no random identifiers.
     """
-    with rc_context(), warnings.catch_warnings():
-        # A label may hold glyphs that the font lacks, or leave no room: neither ends a report.
-        warnings.simplefilter("ignore")
-        rcdefaults()
-        rcParams.update(_RC)
-        canvas = _canvas(figure)
+    with _look():
+        canvas = Canvas(figsize=SIZE_INCHES, layout="constrained")
+        FigureCanvasAgg(canvas)
+        _fill(canvas, figure)
         svg, png = io.StringIO(), io.BytesIO()
         # The keys that matplotlib would fill in by itself, with its version or the date.
         bare = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -83,9 +83,35 @@ def draw_figure(figure: Figure) -> tuple[str, bytes]:
     return svg.getvalue(), png.getvalue()
 
 
-def _canvas(figure: Figure) -> Canvas:
-    canvas = Canvas(figsize=SIZE_INCHES, layout="constrained")
-    FigureCanvasAgg(canvas)
+def draw_panels(figures: Sequence[Figure], columns: int = 3) -> bytes:
+    """Return several figures as one PNG image, row by row, each with its title."""
+    rows = math.ceil(len(figures) / columns)
+    width, height = SIZE_INCHES
+    with _look():
+        canvas = Canvas(figsize=(columns * width, rows * height), layout="constrained")
+        FigureCanvasAgg(canvas)
+        panels = canvas.subfigures(rows, columns, squeeze=False).ravel()
+        for panel, figure in zip(panels, figures, strict=False):
+            _fill(panel, figure)
+            panel.axes[0].set_title(one_line(figure.title), loc="left", fontsize=10, color=INK)
+        png = io.BytesIO()
+        canvas.savefig(png, format="png", dpi=PANELS_DPI, metadata={"Software": None})
+    return png.getvalue()
+
+
+@contextlib.contextmanager
+def _look() -> Iterator[None]:
+    """Draw with our own settings, whatever the caller's are."""
+    with rc_context(), warnings.catch_warnings():
+        # A label may hold glyphs that the font lacks, or leave no room: neither ends a report.
+        warnings.simplefilter("ignore")
+        rcdefaults()
+        rcParams.update(_RC)
+        yield
+
+
+def _fill(canvas: Any, figure: Figure) -> None:
+    """Draw a figure onto a canvas, or onto a part of one."""
     axes = canvas.subplots()
     log_x, log_y = figure.x_scale == "log", figure.y_scale == "log"
     curves = [(series, drawable(series, log_x, log_y)) for series in figure.series]
@@ -109,7 +135,6 @@ def _canvas(figure: Figure) -> Canvas:
     format_axis(axes.xaxis)
     format_axis(axes.yaxis)
     _legend(canvas, axes)
-    return canvas
 
 
 def _draw_series(
@@ -188,7 +213,7 @@ def _draw_lines(axes: Any, lines: Sequence[ReferenceLine]) -> None:
             )  # fmt: skip
 
 
-def _legend(canvas: Canvas, axes: Any) -> None:
+def _legend(canvas: Any, axes: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
     entries = [(handle, label) for handle, label in zip(handles, labels, strict=True) if label]
     if not entries:

@@ -156,15 +156,15 @@ def _quantities(quantities: Sequence[Quantity]) -> str:
             f'<tr role="row"><th scope="row" role="rowheader">{esc(quantity.title)}</th>'
             f'<td role="cell" data-label="Value"><span>'
             f"{with_unit(value, esc(pretty_unit(quantity.unit)))}</span>{note}</td>"
-            f'<td role="cell" data-label="Used by"><span>{esc(quantity.source)}</span></td></tr>'
+            f'<td role="cell" data-label="Source"><span>{esc(quantity.source)}</span></td></tr>'
         )
     body = "\n".join(rows)
     return (
-        "<section>\n<h2>For comparison with other packages "
+        "<section>\n<h2>For comparison "
         '<span class="sub">reported, not judged</span></h2>\n'
         '<table class="plain stack" role="table"><thead role="rowgroup"><tr role="row">'
         '<th role="columnheader">Quantity</th><th role="columnheader">Value</th>'
-        '<th role="columnheader">Used by</th></tr></thead>\n'
+        '<th role="columnheader">Source</th></tr></thead>\n'
         f'<tbody role="rowgroup">\n{body}\n</tbody>\n</table>\n</section>'
     )
 

@@ -41,7 +41,7 @@ def to_markdown(report: Report) -> str:
         )
     if report.quantities:
         rows = [_quantity_row(quantity) for quantity in report.quantities]
-        parts.append(_table(("For comparison", "Value", "95 % CI", "Used by"), rows))
+        parts.append(_table(("For comparison", "Value", "95 % CI", "Source"), rows))
     if report.figures:
         links = (
             f"[{_text(figure.title)}](figures/{name}.png)"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mlff_md.errors import StudentFileError
 from mlff_md.files import write_atomically
-from mlff_md.student import zoo
+from mlff_md.student import quantized, zoo
 from mlff_md.student.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -40,11 +40,15 @@ class Student:
         Name -> float32 array, names and shapes as in ``Architecture.weight_shapes``.
     sha256
         Hash of the file.
+    packed
+        What the file holds instead if it is quantised, see :mod:`mlff_md.student.quantized`; the
+        weights are then made from it.
     """
 
     manifest: Manifest
     weights: Mapping[str, npt.NDArray[np.float32]]
     sha256: str
+    packed: Mapping[str, np.ndarray] | None = None
 
     @property
     def name(self) -> str:
@@ -101,7 +105,7 @@ def load_student(name_or_path: str | os.PathLike[str]) -> Student:
         content = path.read_bytes()
     except OSError as error:
         raise StudentFileError(f"cannot read {path}: {error.strerror}") from error
-    return _parse(content, str(path))
+    return parse_student(content, str(path))
 
 
 def save_student(
@@ -122,34 +126,45 @@ def save_student(
 
     arrays = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in weights.items()}
     content = safetensors.numpy.save(arrays, metadata={MANIFEST_KEY: manifest.to_json()})
-    student = _parse(content, str(path))
+    student = parse_student(content, str(path))
     write_atomically(Path(path), content)
     return student
 
 
-def _parse(content: bytes, origin: str) -> Student:
+def parse_student(content: bytes, origin: str) -> Student:
+    """Return the student in the content of a file; ``origin`` names it in messages.
+
+    Raises
+    ------
+    StudentFileError
+        If there is none.
+    """
     import safetensors
     import safetensors.numpy
 
     try:
         weights = safetensors.numpy.load(content)
-        manifest_text = _header(content).get(MANIFEST_KEY)
+        header = _header(content)
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
         raise StudentFileError(
             f"{origin} is not a student file, or is damaged ({error})"
         ) from error
+    manifest_text, packed = header.get(MANIFEST_KEY), None
     if manifest_text is None:
         raise StudentFileError(
             f"{origin} is a safetensors file without a manifest, not a student of mlff-md"
         )
     manifest = Manifest.from_json(manifest_text, origin)
     expected = manifest.architecture.weight_shapes()
+    if quantized.KEY in header:
+        quantized.check_scheme(header[quantized.KEY], origin)
+        packed, weights = weights, quantized.unpacked(weights, expected)
     if {name: array.shape for name, array in weights.items()} != dict(expected):
         raise StudentFileError(f"{origin}: the weights do not fit the manifest's architecture")
     for name, array in weights.items():
         if array.dtype != np.float32 or not np.isfinite(array).all():
             raise StudentFileError(f"{origin}: weight {name} is not finite float32")
-    return Student(manifest, weights, hashlib.sha256(content).hexdigest())
+    return Student(manifest, weights, hashlib.sha256(content).hexdigest(), packed)
 
 
 def _header(content: bytes) -> Mapping[str, str]:

@@ -13,8 +13,8 @@ from mlff_md.errors import StructureError, StudentFileError
 from mlff_md.student.architecture import Architecture
 from mlff_md.student.prior import PRIOR, atomic_numbers
 
-SCHEMA_VERSION = "2.0"
-"""2: networks with quadrupoles."""
+SCHEMA_VERSION = "2.1"
+"""2: networks with quadrupoles; 2.1: what was measured in MD."""
 
 FORMAT = "mlff-md student"
 
@@ -38,9 +38,13 @@ class Manifest:
     training
         Recipe, number of frames, hash of the training set.
     accuracy
-        Measured errors against the teacher on held-out molecules.
+        Measured errors against the teacher on held-out molecules, by temperature and element.
     domain
-        Where the student was trained: shortest distances, feature ranges.
+        Where the student was trained, see :mod:`mlff_md.student.domain`.
+    nve, robustness, speed
+        What was measured in MD, see :func:`mlff_md.cards.measure_card`; empty if it was not.
+    use
+        ``intended`` and ``limits``: what it is for and what it is not, in words.
     license
         SPDX identifier of the weights.
     prior
@@ -56,6 +60,10 @@ class Manifest:
     training: Mapping[str, Any] = field(default_factory=dict)
     accuracy: Mapping[str, Any] = field(default_factory=dict)
     domain: Mapping[str, Any] = field(default_factory=dict)
+    nve: Mapping[str, Any] = field(default_factory=dict)
+    robustness: Mapping[str, Any] = field(default_factory=dict)
+    speed: Mapping[str, Any] = field(default_factory=dict)
+    use: Mapping[str, Any] = field(default_factory=dict)
     license: str = "MIT"
     units: Mapping[str, str] = field(
         default_factory=lambda: {"energy": "eV", "length": "Angstrom", "force": "eV/Angstrom"}
@@ -130,7 +138,8 @@ class Manifest:
                 f"{origin}: the cutoff of {self.architecture.cutoff_A} Å is within the reach of "
                 f"the short-range prior, {2.0 * max(self.prior_radii_A):.3g} Å"
             )
-        tables = (self.teacher, self.training, self.accuracy, self.domain, self.units)
+        measured = (self.accuracy, self.domain, self.nve, self.robustness, self.speed)
+        tables = (self.teacher, self.training, self.units, self.use, *measured)
         if not all(isinstance(table, Mapping) for table in tables):
             raise StudentFileError(f"{origin}: the manifest is damaged (a section is no table)")
         if not all(isinstance(text, str) for text in (self.name, self.license)):

@@ -62,14 +62,47 @@ def test_bench_reports_ratios_and_errors() -> None:
         assert 0.0 < row["max_force_error_eV_per_A"] < 1e-4
         assert row["ns_per_day"] == pytest.approx(0.5 * 86.4 / row["median_ms"])
     table = result.markdown().splitlines()
-    assert table[2].split("|")[7].strip() == "1.0"
+    assert table[2].split("|")[8].strip() == "1.0"
 
 
 def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     words = ["bench", "--atoms", "9", "--engines", "torch", "--seconds", "0.05"]
     assert main([*words, "--json", str(out)]) == 0
-    assert "| tiny | 9 | torch |" in capsys.readouterr().out
+    assert "| tiny | 9 | 1 | torch |" in capsys.readouterr().out
     assert json.loads(out.read_text())["rows"][0]["atoms"] == 9
     assert main([*words[:2], "many"]) == 3
     assert "whole numbers" in capsys.readouterr().err
+
+
+def test_batches_and_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = tmp_path / "bench"
+    words = [
+        "bench",
+        "--atoms",
+        "9,21",
+        "--engines",
+        "torch",
+        "--batches",
+        "1,4",
+        "--out",
+        str(out),
+    ]
+    assert main([*words, "--seconds", "0.05"]) == 0
+    rows = json.loads((out / "bench.json").read_text())["rows"]
+    assert [(row["atoms"], row["batch"]) for row in rows] == [(9, 1), (9, 4), (21, 1), (21, 4)]
+    for row in rows:
+        assert row["structures_per_s"] == pytest.approx(1e3 * row["batch"] / row["median_ms"])
+        assert row["resident_MB"] > 10.0
+    assert rows[1]["max_force_error_eV_per_A"] < 1e-4
+    text = (out / "bench.md").read_text()
+    assert "| tiny | 21 | 4 | torch |" in text
+    for name in ("time-tiny", "batch-tiny-9", "batch-tiny-21"):
+        assert f"{name}.png" in text
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (out / f"{name}.svg").stat().st_size > 1000
+    capsys.readouterr()
+    assert main(words) == 3
+    assert "--force" in capsys.readouterr().err
+    assert main(["bench", "--quick", "--atoms", "9"]) == 3
+    assert main(["bench", "--batches", "0", "--seconds", "0.01"]) == 3

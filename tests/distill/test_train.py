@@ -22,7 +22,7 @@ from mlff_md.distill.checkpoint import NEWEST
 from mlff_md.distill.config import DistillConfig
 from mlff_md.distill.dataset import Dataset
 from mlff_md.distill.dense import DenseMolecules
-from mlff_md.distill.step import CompiledSteps
+from mlff_md.distill.step import Batch, CompiledSteps
 from mlff_md.distill.train import distill
 from mlff_md.engines import make_engine
 from mlff_md.errors import ConfigError, DataError
@@ -97,7 +97,10 @@ def test_it_learns_and_the_file_is_what_was_measured(folder: Path, tmp_path: Pat
     claimed = loaded.manifest.accuracy["validation"]["all"]
     assert errors.rmse_eV_per_A == pytest.approx(claimed["rmse_eV_per_A"], rel=1e-5)
     assert errors.num_frames == claimed["num_frames"] == 16
-    assert set(loaded.manifest.accuracy["test"]) == {"all", "0 K"}
+    parts = {"all", "0 K", "H", "C", "N", "O"}
+    assert set(loaded.manifest.accuracy["test"]) == {*parts, "num_molecules", "frames_sha256"}
+    assert loaded.manifest.domain["num_frames"] == 120
+    assert loaded.manifest.domain["dataset_sha256"] == loaded.manifest.training["dataset_sha256"]
 
 
 class InterruptedRunError(Exception):
@@ -167,17 +170,15 @@ def test_compiled_step_equals_eager() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = DenseMolecules(StudentForceField(8, 2, 4))
-        batch = (
-            torch.randint(0, 8, (3, 5)),
-            2.5 * torch.rand(3, 5, 3),
-            torch.tensor([[1.0] * 5, [1.0] * 4 + [0.0], [1.0] * 3 + [0.0] * 2]),
-            torch.randn(3, 5, 3),
-            torch.randn(3),
-            torch.tensor(0.1),
+        mask = torch.tensor([[1.0] * 5, [1.0] * 4 + [0.0], [1.0] * 3 + [0.0] * 2])
+        batch = Batch(
+            (torch.randint(0, 8, (3, 5)), 2.5 * torch.rand(3, 5, 3), mask),
+            (torch.randn(3, 5, 3), torch.randn(3)),
         )
+    weights = torch.tensor([0.1, 0.0])
     parameters = [p.detach().clone() for p in model.parameters()]
-    eager = CompiledSteps(model, compiled=False)(parameters, *batch)
-    compiled = CompiledSteps(model)(parameters, *batch)
+    eager = CompiledSteps(model, compiled=False)(parameters, batch, weights)
+    compiled = CompiledSteps(model)(parameters, batch, weights)
     for one, two in zip(eager, compiled, strict=True):
         assert torch.allclose(one, two, rtol=1e-4, atol=1e-6)
 
@@ -249,21 +250,6 @@ def test_force_errors_on_known_numbers() -> None:
     assert errors.angle_deg == pytest.approx(45.0)  # the third atom has no reference force
     assert errors.r2 == pytest.approx(1 - 8.01 / (5.0 - 1.0))
     assert errors.energy_mae_meV_per_atom is None  # each molecule has only one frame
-
-
-def test_periodic_frames_are_refused(folder: Path, tmp_path: Path) -> None:
-    periodic = frames(4, 0)
-    for atoms in periodic:
-        calculator = atoms.calc
-        atoms.set_cell([6.0] * 3)
-        atoms.pbc = True
-        atoms.calc = calculator
-        atoms.get_forces()
-    Dataset.from_atoms(periodic).save(tmp_path / "train.npz")
-    shutil.copy(folder / "validation.npz", tmp_path / "validation.npz")
-    (tmp_path / "config.toml").write_text(CONFIG.format(steps=5))
-    with pytest.raises(ConfigError, match="periodic"):
-        distill(tmp_path / "config.toml", tmp_path / "out")
 
 
 def test_another_prior_is_another_run(

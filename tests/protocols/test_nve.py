@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +15,14 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
 
-from mlff_md.errors import ConfigError, DataError, SimulationError, StructureError
-from mlff_md.md import MdRun, run_nve
-from mlff_md.protocols.nve import analyze, run, validate_nve
-from mlff_md.protocols.nve_checks import temperature
-from mlff_md.protocols.nve_data import NveData, Replica
-from mlff_md.protocols.nve_energy import drift
+from mlff_md.errors import ConfigError, SimulationError, StructureError
+from mlff_md.protocols.nve import analyze
 from mlff_md.protocols.provenance import calculator_name, describe_calculator
-from mlff_md.protocols.raw import read_run, write_run
 from mlff_md.protocols.records import Check, Report
-from mlff_md.protocols.shadow import shadow_energy
-from mlff_md.protocols.thresholds import THRESHOLDS, parse_overrides, with_overrides
-from mlff_md.report import write_report
-from mlff_md.statistics import ols_slope
+from mlff_md.protocols.thresholds import THRESHOLDS, with_overrides
 from mlff_md.teachers import TeacherSpec, teacher
 
+from .bare import run, validate_nve
 from .toys import Curl, ElasticNetwork, Heater, NotANumberAfter, Vortex, Wind, small_molecule
 
 CHECKS = ("stability", "drift", "drift_per_100_steps", "momentum", "temperature")
@@ -179,35 +169,6 @@ def test_figures_and_quantities(healthy: Path) -> None:
     assert quantities["mean_temperature"].value == pytest.approx(300.0, rel=0.5)
 
 
-def test_shadow_energy_swings_with_the_fourth_power_of_the_time_step() -> None:
-    atoms = small_molecule()
-    calculator = ElasticNetwork(atoms)
-    spread = []
-    for timestep_fs in (1.0, 0.5):
-        result = run_nve(atoms, calculator, steps=int(200 / timestep_fs), timestep_fs=timestep_fs)
-        shadow = shadow_energy(result)
-        assert shadow is not None
-        spread.append(np.std(shadow[1]))
-        assert np.std(shadow[1]) < 0.1 * np.std(result.total_energy_eV)
-    assert spread[0] / spread[1] == pytest.approx(16.0, rel=0.3)
-
-
-def test_shadow_energy_keeps_the_drift() -> None:
-    atoms = small_molecule()
-    result = run_nve(atoms, Heater(atoms), steps=1500)
-    times, energy = shadow_energy(result)  # type: ignore[misc]
-    raw = ols_slope(result.time_fs, result.total_energy_eV)
-    shadow = ols_slope(times, energy)
-    assert shadow.value == pytest.approx(raw.value, rel=0.02)
-
-
-def test_no_shadow_energy_without_every_step() -> None:
-    atoms = small_molecule()
-    calculator = ElasticNetwork(atoms)
-    assert shadow_energy(run_nve(atoms, calculator, steps=20, sample_every=2)) is None
-    assert shadow_energy(run_nve(atoms, calculator, steps=3)) is None
-
-
 # Each defect, and the checks that must not let it pass.
 @pytest.mark.parametrize(
     ("defect", "caught_by", "missed_by"),
@@ -300,20 +261,6 @@ def test_lax_limit_on_stability_does_not_hide_a_death(tmp_path: Path) -> None:
     assert strict.verdict == "fail"
 
 
-@pytest.mark.parametrize("energy", ["pass", "inconclusive"])
-def test_trend_of_temperature_fails_only_with_the_energy(energy: Any) -> None:
-    rng = np.random.default_rng(0)
-    replicas = []
-    for k in range(5):
-        rising = series(0.0, k)
-        kinetic = np.linspace(0.06, 0.10, 400) + 1e-3 * rng.standard_normal(400)
-        rising = dataclasses.replace(rising, kinetic_energy_eV=kinetic)
-        replicas.append(Replica(k, 400, None, None, rising))
-    data = NveData({"settings": {"temperature_K": 300.0}, "calculator": {}}, tuple(replicas))
-    assert temperature(data, THRESHOLDS, energy=energy).verdict == "inconclusive"
-    assert temperature(data, THRESHOLDS, energy="fail").verdict == "fail"
-
-
 def test_too_few_steps_are_inconclusive() -> None:
     atoms = small_molecule()
     report = validate_nve(atoms, ElasticNetwork(atoms), **SHORT)
@@ -344,48 +291,6 @@ def test_one_replica_judges_itself() -> None:
     assert math.isfinite(check.ci[0])
 
 
-def series(slope_meV_per_ps: float, seed: int) -> MdRun:
-    """A run of two argon atoms whose energy has this slope (per atom) and a little noise."""
-    n = 400
-    rng = np.random.default_rng(seed)
-    time_fs = 0.5 * np.arange(n)
-    potential = 2e-6 * slope_meV_per_ps * time_fs + 1e-6 * rng.standard_normal(n)
-    vectors = np.zeros((n, 3))
-    kinetic = np.full(n, 0.08)
-    atoms = Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 4]])
-    return MdRun(time_fs, potential, kinetic, vectors, vectors, np.zeros(n), 1, 0.5, 1, atoms)
-
-
-def judged_drift(slopes: Sequence[float]) -> Check:
-    replicas = [Replica(k, 400, None, None, series(s, k)) for k, s in enumerate(slopes)]
-    record = {"settings": {"steps": 400}, "calculator": {}}
-    return drift(NveData(record, tuple(replicas)), THRESHOLDS)
-
-
-@pytest.mark.parametrize(
-    ("slopes", "verdict", "grade"),
-    [
-        ((0.0, 1e-4, -1e-4, 5e-5, 0.0), "pass", "A"),
-        ((0.01, 0.012, 0.008, 0.011, 0.009), "pass", "B"),
-        ((-0.01, -0.012, -0.008, -0.011, -0.009), "pass", "B"),
-        ((0.2, 0.21, 0.19, 0.2, 0.2), "fail", None),
-        ((-0.2, -0.21, -0.19, -0.2, -0.2), "fail", None),
-        ((0.02, 0.06, 0.04, 0.05, 0.03), "inconclusive", None),
-        # Each replica alone shows that energy is not conserved, though the mean is near zero.
-        ((0.9, -1.0, 1.1, -1.0, 0.2), "fail", None),
-        ((0.9, -1.0, 1.1, -1.0, 0.0), "inconclusive", None),
-    ],
-)
-def test_drift_is_judged_by_the_end_of_its_interval(
-    slopes: tuple[float, ...], verdict: str, grade: str | None
-) -> None:
-    check = judged_drift(slopes)
-    assert check.verdict == verdict
-    assert check.details["class"] == grade
-    assert check.value == pytest.approx(np.mean(slopes), abs=2e-4)
-    assert [row["slope"] for row in check.details["replicas"]] == pytest.approx(slopes, abs=1e-3)
-
-
 def test_emt_copper_and_lennard_jones_argon_pass() -> None:
     copper = validate_nve(
         bulk("Cu", cubic=True),
@@ -414,159 +319,6 @@ def test_ethanol_in_emt_is_class_a_with_the_defaults() -> None:
     report = validate_nve(molecule("CH3CH2OH"), EMT())
     assert report.verdict == "pass"
     assert checks(report)["drift"].details["class"] == "A"
-
-
-class Interrupt(ElasticNetwork):
-    """What the user does after a number of calls."""
-
-    def __init__(self, reference: Atoms, calls: int) -> None:
-        super().__init__(reference)
-        self.limit = calls
-
-    def spoil(self, results: dict[str, Any]) -> None:
-        if self.calls > self.limit:
-            raise KeyboardInterrupt
-
-
-def test_interrupted_protocol_is_inconclusive(tmp_path: Path) -> None:
-    atoms = small_molecule()
-    with pytest.raises(KeyboardInterrupt):
-        run(
-            atoms,
-            Interrupt(atoms, calls=500),
-            tmp_path,
-            replicas=3,
-            steps=150,
-            equilibration_fs=50.0,
-        )
-    report = analyze(tmp_path)
-    assert verdicts(report)["stability"] == "inconclusive"
-    assert "cut off" in checks(report)["stability"].summary
-
-
-def test_existing_run_is_kept_unless_told(tmp_path: Path) -> None:
-    atoms = small_molecule()
-    options = {"steps": 20, "equilibration_fs": 10.0}
-    raw = run(atoms, ElasticNetwork(atoms), tmp_path, replicas=2, **options)
-    before = {path.name: path.read_bytes() for path in raw.iterdir()}
-    with pytest.raises(ConfigError, match="already holds a run"):
-        run(atoms, ElasticNetwork(atoms), tmp_path, replicas=1, **options)
-    assert {path.name: path.read_bytes() for path in raw.iterdir()} == before
-    run(atoms, ElasticNetwork(atoms), tmp_path, replicas=1, overwrite=True, **options)
-    assert sorted(path.name for path in raw.iterdir()) == ["replica-0.npz", "run.json"]
-
-
-def test_old_report_goes_before_a_new_run(tmp_path: Path) -> None:
-    atoms = small_molecule()
-    options = {"replicas": 1, "steps": 20, "equilibration_fs": 10.0}
-    report = validate_nve(atoms, ElasticNetwork(atoms), out=tmp_path, **options)
-    write_report(report, tmp_path)
-    drawn = {path for path in tmp_path.rglob("*") if path.parent.name != "raw" and path.is_file()}
-    assert len(drawn) > 6
-    mine = tmp_path / "figures" / "mine.png"
-    mine.write_bytes(b"not of the report")
-    # What cannot start leaves the old result whole.
-    with pytest.raises(SimulationError):
-        run(Atoms("U2", [[0, 0, 0], [0, 0, 3]]), EMT(), tmp_path, overwrite=True, **options)
-    assert all(path.exists() for path in drawn)
-
-    with pytest.raises(KeyboardInterrupt):
-        run(atoms, Interrupt(atoms, calls=15), tmp_path, overwrite=True, **options)
-    left = {path for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {tmp_path / "raw" / "run.json", mine}
-
-
-def test_damaged_report_is_no_hindrance_to_a_new_run(tmp_path: Path) -> None:
-    atoms = small_molecule()
-    options = {"replicas": 1, "steps": 20, "equilibration_fs": 10.0}
-    outside = tmp_path / "outside.png"
-    outside.write_bytes(b"")
-    out = tmp_path / "out"
-    for text in ("{", "[]", '{"figures": [3]}', '{"figures": [{"id": "../../outside"}]}'):
-        (out / "figures").mkdir(parents=True, exist_ok=True)
-        (out / "report.json").write_text(text)
-        run(atoms, ElasticNetwork(atoms), out, overwrite=True, **options)
-        assert not (out / "report.json").exists()
-    assert outside.exists()
-
-
-def test_folder_that_cannot_be_emptied_is_told(tmp_path: Path) -> None:
-    atoms = small_molecule()
-    (tmp_path / "report.json").mkdir()
-    with pytest.raises(ConfigError, match="cannot make the folder"):
-        run(atoms, ElasticNetwork(atoms), tmp_path, overwrite=True)
-
-
-def test_validation_without_a_folder_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    atoms = small_molecule()
-    validate_nve(atoms, ElasticNetwork(atoms), replicas=1, steps=20, equilibration_fs=0.0)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda raw: (raw / "run.json").unlink(),
-        lambda raw: (raw / "run.json").write_text("{"),
-        lambda raw: (raw / "run.json").write_text('{"kind": "other"}'),
-        lambda raw: (raw / "run.json").write_text('{"kind": "nve", "replicas": [3]}'),
-        lambda raw: (raw / "replica-0.npz").unlink(),
-        lambda raw: (raw / "replica-0.npz").write_bytes(b"PK garbage"),
-        lambda raw: (raw / "replica-0.npz").write_bytes((raw / "replica-0.npz").read_bytes()[:500]),
-    ],
-)
-def test_damaged_raw_data_are_told_in_one_line(tmp_path: Path, damage: Any) -> None:
-    atoms = small_molecule()
-    raw = run(atoms, ElasticNetwork(atoms), tmp_path, replicas=1, steps=20, equilibration_fs=5.0)
-    damage(raw)
-    with pytest.raises(DataError) as caught:
-        analyze(raw)
-    assert "\n" not in str(caught.value)
-
-
-def test_flipped_bits_of_raw_data_are_told_or_harmless(tmp_path: Path) -> None:
-    atoms = small_molecule()
-    path = tmp_path / "replica-0.npz"
-    original = run_nve(atoms, ElasticNetwork(atoms), steps=20)
-    write_run(path, original)
-    content = path.read_bytes()
-    rng = np.random.default_rng(0)
-    told = 0
-    for _ in range(150):
-        damaged = bytearray(content)
-        damaged[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
-        path.write_bytes(damaged)
-        try:
-            result = read_run(path)
-        except DataError:
-            told += 1
-        else:
-            assert np.array_equal(result.total_energy_eV, original.total_energy_eV)
-    assert told > 50
-
-
-def test_series_of_the_wrong_shape_are_told(tmp_path: Path) -> None:
-    atoms = small_molecule()
-    path = tmp_path / "replica-0.npz"
-    original = run_nve(atoms, ElasticNetwork(atoms), steps=20)
-    flat = original.momentum_u_A_per_fs[:, 0]
-    write_run(path, dataclasses.replace(original, momentum_u_A_per_fs=flat))
-    with pytest.raises(DataError, match="unlike lengths"):
-        read_run(path)
-
-
-def test_replica_file_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
-    atoms = small_molecule()
-    raw = run(atoms, ElasticNetwork(atoms), tmp_path, replicas=1, steps=20, equilibration_fs=5.0)
-    record = json.loads((raw / "run.json").read_text())
-    (raw / "replica-0.npz").rename(tmp_path / "outside.npz")
-    record["replicas"][0]["file"] = "../outside.npz"
-    (raw / "run.json").write_text(json.dumps(record))
-    with pytest.raises(DataError, match="missing"):
-        analyze(raw)
 
 
 @pytest.mark.parametrize(
@@ -631,27 +383,3 @@ def test_progress_counts_the_whole_protocol() -> None:
     assert told[0] == 30
     assert told[-2:] == [30, "end"]
     assert told[1:-1] == sorted(told[1:-1])
-
-
-def test_thresholds_have_citations_and_can_be_overridden() -> None:
-    for threshold in THRESHOLDS.values():
-        assert threshold.unit
-        assert len(threshold.source) > 20
-    limits = with_overrides(parse_overrides(["drift=0.01", " temperature = 4 "]))
-    assert limits["drift"].value == 0.01
-    assert limits["drift"].source.startswith("set by the user (was 0.05 meV/atom/ps: class B")
-    assert limits["temperature"].value == 4.0
-    assert THRESHOLDS["drift"].value == 0.05
-    assert with_overrides(None)["momentum"] == THRESHOLDS["momentum"]
-
-
-def test_bad_overrides_are_told() -> None:
-    with pytest.raises(ConfigError, match="did you mean drift"):
-        with_overrides({"drfit": 1.0})
-    with pytest.raises(ConfigError, match="zero or more"):
-        with_overrides({"drift": math.nan})
-    for text in ("drift", "drift=", "=3", "drift=abc", "drift=nan", ""):
-        with pytest.raises(ConfigError, match="write it as"):
-            parse_overrides([text])
-    with pytest.raises(ConfigError, match="twice"):
-        parse_overrides(["drift=1", "drift=2"])

@@ -1,0 +1,169 @@
+"""Energies of one run that someone else made, in the package's units."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlff_md.errors import DataError
+from mlff_md.units import BOLTZMANN_EV_PER_K
+
+Array = NDArray[np.float64]
+
+MIN_SAMPLES = 10
+# Pieces much shorter than the longest say nothing and would widen the interval over the runs.
+_SHORTEST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class EnergySeries:
+    """Energies of one run.
+
+    Attributes
+    ----------
+    time_fs, energy_eV
+        Times and the energy that should be conserved, of the whole system, shape (n,).
+    kinetic_eV
+        Kinetic energy, shape (n,), or ``None``.
+    n_atoms
+        Number of atoms.
+    timestep_fs
+        Time step of the integrator, ``None`` if it is not known.
+    quantum_eV
+        Last digit that the energy was printed with; 0 for binary files.
+    time_quantum_fs
+        The same for the times.
+    bath
+        What the run exchanges energy with (``fix nvt``), ``None`` for nothing, ``unknown`` if
+        the file does not tell.
+    quantity
+        Name of the energy in the file.
+    """
+
+    time_fs: Array
+    energy_eV: Array
+    kinetic_eV: Array | None
+    n_atoms: int
+    timestep_fs: float | None
+    quantum_eV: float = 0.0
+    time_quantum_fs: float = 0.0
+    bath: str | None = "unknown"
+    quantity: str = "total energy"
+
+    @property
+    def spacing_fs(self) -> float:
+        """Time from one sample to the next (median), fs."""
+        return float(np.median(np.diff(self.time_fs)))
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """All runs of a file, where they come from, and what was noticed while reading."""
+
+    source: str
+    runs: tuple[EnergySeries, ...]
+    notes: tuple[str, ...] = ()
+
+
+def quantum(tokens: Iterable[str]) -> float:
+    """Return the last digit that numbers were printed with: 0.001 for ``-12.345``."""
+    finest = 0
+    for token in tokens:
+        mantissa, _, exponent = token.lower().partition("e")
+        decimals = len(mantissa.partition(".")[2]) - (int(exponent) if exponent else 0)
+        finest = max(finest, decimals)
+    return 10.0**-finest
+
+
+def number(token: str) -> float:
+    """Return a number, or NaN for what is none."""
+    try:
+        return float(token)
+    except ValueError:
+        return math.nan
+
+
+def check_finite(times_fs: Array, energies_eV: Array) -> None:
+    """Refuse energies that are not numbers, naming the first.
+
+    Raises
+    ------
+    DataError
+        The run blew up there, or the file is damaged.
+    """
+    bad = np.flatnonzero(~(np.isfinite(times_fs) & np.isfinite(energies_eV)))
+    if len(bad):
+        at = f" at {times_fs[bad[0]] / 1000.0:g} ps" if np.isfinite(times_fs[bad[0]]) else ""
+        raise DataError(
+            f"the energy is not a number{at} (sample {bad[0]}): the run blew up there; cut the "
+            "file off before to judge what came first"
+        )
+
+
+def split(run: EnergySeries) -> tuple[list[EnergySeries], list[str]]:
+    """Split a run where time goes back (a restart) or jumps ahead; drop repeated samples.
+
+    Returns
+    -------
+    pieces
+        In the order of the file; those of fewer than ten samples are left out.
+    notes
+        What was split and dropped.
+    """
+    notes = []
+    steps = np.diff(run.time_fs)
+    forward = steps[steps > 0.0]
+    usual = float(np.median(forward)) if len(forward) else 0.0
+    tolerance = max(0.01 * usual, 2.0 * run.time_quantum_fs)
+    same = np.flatnonzero(np.abs(steps) <= 1e-9 * usual)
+    same = same[np.isclose(run.energy_eV[same], run.energy_eV[same + 1], rtol=1e-9)]
+    if len(same):
+        run = _take(run, np.setdiff1d(np.arange(len(run.time_fs)), same + 1))
+        steps = np.diff(run.time_fs)
+        notes.append(f"{len(same)} repeated samples were left out")
+    back = np.flatnonzero(steps <= 0.0)
+    gaps = np.flatnonzero(steps > 1.5 * usual + tolerance)
+    for places, what in ((back, "goes back"), (gaps, "jumps ahead")):
+        if len(places):
+            at = run.time_fs[places[0]] / 1000.0
+            notes.append(f"time {what} {len(places)} times, first after {at:g} ps: a restart?")
+    cuts = [0, *(np.sort(np.concatenate([back, gaps])) + 1), len(run.time_fs)]
+    pieces = [_take(run, np.arange(start, end)) for start, end in itertools.pairwise(cuts)]
+    return pieces, notes
+
+
+def long_enough(pieces: Sequence[EnergySeries]) -> tuple[list[EnergySeries], list[str]]:
+    """Return the pieces that can be judged, and a note on those that cannot."""
+    longest = max((float(np.ptp(piece.time_fs)) for piece in pieces), default=0.0)
+    kept = [
+        piece
+        for piece in pieces
+        if len(piece.time_fs) >= MIN_SAMPLES
+        and float(np.ptp(piece.time_fs)) >= _SHORTEST_SHARE * longest
+    ]
+    dropped = len(pieces) - len(kept)
+    return kept, [f"{dropped} short runs were left out"] if dropped else []
+
+
+def atoms_from_temperature(kinetic_eV: Array, temperature_K: Array) -> int | None:
+    """Return N if kinetic energy and temperature agree on 2 K = 3 N k_B T, else ``None``."""
+    warm = temperature_K > 0.0
+    if not warm.any():
+        return None
+    atoms = 2.0 * kinetic_eV[warm] / (3.0 * BOLTZMANN_EV_PER_K * temperature_K[warm])
+    count = round(float(np.median(atoms)))
+    if count < 1 or abs(float(np.median(atoms)) - count) > max(0.05, 0.002 * count):
+        return None
+    return count
+
+
+def _take(run: EnergySeries, index: NDArray[np.intp]) -> EnergySeries:
+    kinetic = None if run.kinetic_eV is None else run.kinetic_eV[index]
+    return replace(
+        run, time_fs=run.time_fs[index], energy_eV=run.energy_eV[index], kinetic_eV=kinetic
+    )

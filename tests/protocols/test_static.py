@@ -1,0 +1,166 @@
+"""The static protocol: sound calculators pass, and each number is what it should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+
+from mlff_md.calculator import StudentForceFieldCalculator
+from mlff_md.errors import ConfigError, DataError
+from mlff_md.protocols import static, static_cutoff
+from mlff_md.protocols.defects import with_defect
+from mlff_md.protocols.defects.wrappers import PairTerm, attraction
+from mlff_md.protocols.records import Check, Report
+from mlff_md.protocols.static import analyze, run, validate_static
+from mlff_md.protocols.static_evaluate import Evaluator, representable_in_float32
+from mlff_md.protocols.static_scans import is_level
+from mlff_md.protocols.thresholds import with_overrides
+
+from .toys import ElasticNetwork, NotANumberAfter, Vortex, Wind, small_molecule
+
+CHECKS = (
+    "force_gradient",
+    "jacobian_symmetry",
+    "force_noise",
+    "net_force",
+    "net_torque",
+    "invariance",
+    "cutoff_energy_step",
+    "cutoff_force_step",
+    "repeatability",
+)
+
+
+def by_id(report: Report) -> dict[str, Check]:
+    return {check.id: check for check in report.checks}
+
+
+def test_sound_calculator_in_float64_is_held_to_float64() -> None:
+    report = validate_static(small_molecule(), EMT(), mode="quick")
+    found = by_id(report)
+    assert tuple(found) == CHECKS
+    assert report.verdict == "pass", {name: check.summary for name, check in found.items()}
+    for check in found.values():
+        assert check.details["judged_as"] == "float64"
+        assert check.threshold is not None
+        assert check.source == check.threshold.source
+        assert len(check.source) > 20
+        assert len(check.blind_to) > 20
+    assert found["force_gradient"].value < 1e-8
+    assert found["repeatability"].details["bitwise"]
+
+
+def test_periodic_structure_has_a_virial_and_no_torque() -> None:
+    copper = bulk("Cu", cubic=True)
+    found = by_id(validate_static(copper, EMT(), mode="quick"))
+    assert "net_torque" not in found
+    assert found["virial_gradient"].verdict == "pass"
+    assert found["virial_gradient"].value < 1e-7
+    names = {row["name"] for row in found["invariance"].details["operations"]}
+    assert {"images of atoms", "doubled cell", "permutation", "reflection"} <= names
+
+
+def test_shipped_student_passes_and_says_its_arithmetic() -> None:
+    ethanol = molecule("CH3CH2OH")
+    for dtype in ("float32", "float64"):
+        calculator = StudentForceFieldCalculator("ultra-tiny", dtype=dtype)
+        report = validate_static(ethanol, calculator, mode="quick")
+        assert report.verdict == "pass", [(c.id, c.summary) for c in report.checks]
+        assert {check.details["judged_as"] for check in report.checks} == {dtype}
+
+
+def test_analysis_repeats_and_other_limits_judge_anew(tmp_path: Path) -> None:
+    atoms = small_molecule()
+    raw = run(atoms, ElasticNetwork(atoms), tmp_path, mode="quick")
+    report = analyze(raw)
+    assert analyze(tmp_path).to_json() == report.to_json()
+    assert Report.from_json(report.to_json()).to_json() == report.to_json()
+    strict = with_overrides({"force_gradient_float64": 1e-20})
+    assert by_id(analyze(raw, strict))["force_gradient"].verdict == "fail"
+    with pytest.raises(ConfigError, match="already holds a run"):
+        run(atoms, ElasticNetwork(atoms), tmp_path, mode="quick")
+    (raw / "static.npz").write_bytes(b"PK nonsense")
+    with pytest.raises(DataError, match="damaged"):
+        analyze(raw)
+    (raw / "static.npz").unlink()
+    with pytest.raises(DataError, match="missing"):
+        analyze(raw)
+    with pytest.raises(ConfigError, match="mode must be one of"):
+        run(atoms, ElasticNetwork(atoms), tmp_path, mode="fast", overwrite=True)
+
+
+def test_wind_and_vortex_are_seen_by_balance() -> None:
+    atoms = small_molecule()
+    wind = by_id(validate_static(atoms, Wind(atoms), mode="quick"))
+    assert wind["net_force"].verdict == "fail"
+    assert wind["invariance"].verdict == "fail"
+    vortex = by_id(validate_static(atoms, Vortex(atoms), mode="quick"))
+    assert vortex["net_torque"].verdict == "fail"
+    assert vortex["jacobian_symmetry"].verdict == "fail"
+
+
+def test_calculator_that_breaks_down_leaves_checks_undecided() -> None:
+    atoms = small_molecule()
+    report = validate_static(atoms, NotANumberAfter(atoms, calls=30), mode="quick")
+    check = by_id(report)["force_gradient"]
+    assert (check.verdict, check.value) == ("inconclusive", None)
+    assert "not finite" in check.summary
+    assert report.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_step_is_found_where_it_is_with_its_size(shifted: bool) -> None:
+    dimer = Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 4.1]])
+
+    class Nothing(ElasticNetwork):
+        def __init__(self) -> None:
+            super().__init__(dimer, stiffness=0.0)
+
+        def calculate(self, atoms, properties=("energy",), system_changes=()):  # type: ignore[no-untyped-def]
+            self.atoms = atoms.copy()
+            self.results = {"energy": 0.0, "forces": np.zeros((len(atoms), 3))}
+
+    calculator = PairTerm(Nothing(), 4.2, attraction(4.2, 2e-3, shifted=shifted))
+    found = static_cutoff.cutoff(Evaluator(calculator), dimer, points=100, candidates=1)
+    stretched = [k for k, path in enumerate(found["step_path"]) if path == "stretch"]
+    k = max(stretched, key=lambda k: found["force_step_eV_per_A"][k])
+    assert found["step_at"][k] * 4.1 == pytest.approx(4.2, abs=1e-4)
+    assert found["force_step_eV_per_A"][k] == pytest.approx(6 * 2e-3 / 4.2, rel=1e-3)
+    assert found["energy_step_eV"][k] == pytest.approx(0.0 if shifted else 2e-3, abs=1e-7)
+
+
+def test_level_of_an_error_is_told_from_rounding() -> None:
+    steps = 0.064 * 0.5 ** np.arange(10)
+    rounding = 1e-8 / steps + steps**4
+    assert not is_level(rounding)
+    assert is_level(rounding + 1e-2)
+
+
+def test_force_of_another_unit_is_no_gradient_but_symmetric() -> None:
+    atoms = small_molecule()
+    found = by_id(validate_static(atoms, with_defect("force_unit", ElasticNetwork(atoms))))
+    assert found["force_gradient"].value == pytest.approx(0.05 / 1.05, rel=0.05)
+    assert found["jacobian_symmetry"].verdict == "pass"
+
+
+def test_float32_numbers_are_recognised() -> None:
+    values = np.array([0.1, 0.2])
+    assert not representable_in_float32(values)
+    assert representable_in_float32(values.astype(np.float32).astype(float))
+
+
+def test_structure_is_left_alone_and_seeds_repeat(tmp_path: Path) -> None:
+    atoms = small_molecule()
+    before = atoms.positions.copy()
+    reports = [
+        validate_static(atoms, ElasticNetwork(atoms), mode="quick", seed=seed) for seed in (1, 1, 2)
+    ]
+    assert np.array_equal(atoms.positions, before)
+    values = [[check.value for check in report.checks] for report in reports]
+    assert values[0] == values[1] != values[2]
+    assert static.EFFORTS["full"].points > static.EFFORTS["quick"].points
