@@ -63,7 +63,8 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Label molecules, and print where the labels are."""
-    from mlff_md.distill.labelling import failures, label
+    from mlff_md.distill.label_folder import failures
+    from mlff_md.distill.labelling import label
     from mlff_md.distill.molecules import read_molecules
     from mlff_md.distill.recipe import label_training_set
 
@@ -86,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _structures(arguments: argparse.Namespace) -> int:
     from mlff_md.distill.bulk_labelling import label_structures
-    from mlff_md.distill.labelling import failures
+    from mlff_md.distill.label_folder import failures
 
     refuse_unused(arguments, arguments.parser, ("molecules", *_OWN_LIST), "with --structure")
     held_out = arguments.split != "train"

@@ -71,14 +71,16 @@ def _list(as_json: bool) -> int:
     if as_json:
         say(json.dumps(rows, indent=2))
         return 0
+    width = 2 + max([len("elements"), *(len(" ".join(row["elements"])) for row in rows)])
     say(
-        f"{'name':<12}{'parameters':>11}  {'force R2':>8}  {'MAE eV/Å':>8}  {'teacher':<23}elements"
+        f"{'name':<12}{'parameters':>11}  {'force R2':>8}  {'MAE eV/Å':>8}  "
+        f"{'elements':<{width}}teacher"
     )
     for row in rows:
         say(
             f"{row['name']:<12}{row['parameters']:>11,}  {_number(row['force_r2'], 4):>8}  "
-            f"{_number(row['force_mae_eV_per_A'], 3):>8}  {row['teacher'] or '':<23}"
-            f"{' '.join(row['elements'])}"
+            f"{_number(row['force_mae_eV_per_A'], 3):>8}  "
+            f"{' '.join(row['elements']):<{width}}{row['teacher'] or ''}"
         )
     say("'mlff-md models show NAME' prints the card of one")
     return 0

@@ -85,7 +85,7 @@ def add_options(
             shown = "" if default is None else f" (default: {default})"
         parser.add_argument(
             flag,
-            type={"int": int, "float": float, "tuple[float, ...]": _floats}.get(kind, str),
+            type=_TYPES.get(kind, str),
             default=default,
             metavar=_metavar(name, kind),
             help=text + shown,
@@ -97,9 +97,15 @@ def _floats(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(item) for item in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"not numbers separated by commas: {text!r}"
-        ) from None
+        raise argparse.ArgumentTypeError(f"not numbers separated by commas: {text!r}") from None
+
+
+_TYPES: Mapping[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": float,
+    "tuple[float, ...]": _floats,
+}
+"""What reads an option of each annotation; all else is text."""
 
 
 def refuse_unused(

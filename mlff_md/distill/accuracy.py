@@ -35,6 +35,8 @@ def accuracy_record(engine: Engine, dataset: Dataset) -> dict[str, Any]:
         name: {key: value for key, value in dataclasses.asdict(errors).items() if value is not None}
         for name, errors in measure_parts(engine, dataset).items()
     }
+    if dataset.periodic:
+        record["periodic"] = True
     frames = (dataset.numbers, dataset.positions, dataset.forces, dataset.counts)
     return {
         **record,

@@ -15,7 +15,6 @@ from mlff_md.distill.step import Batch
 from mlff_md.errors import ConfigError, DataError
 from mlff_md.graph import species_index
 
-
 VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 """Which of ASE's six stress components (xx, yy, zz, yz, xz, xy) is where in the matrix."""
 

@@ -180,9 +180,7 @@ def sample_bulk(
     positions, cell = positions @ deformation, cell @ deformation
 
     def sample(md_steps: int = 0, temperature_K: float = 0.0, keep: bool = True) -> Sample:
-        return Sample(
-            numbers, positions, item.kind, temperature_K, cell, item.pbc, md_steps, keep
-        )
+        return Sample(numbers, positions, item.kind, temperature_K, cell, item.pbc, md_steps, keep)
 
     if item.kind in ("rattle", "contact"):
         amplitude = float(rng.choice(settings.rattle_A))

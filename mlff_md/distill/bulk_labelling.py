@@ -15,7 +15,8 @@ import numpy as np
 from mlff_md.distill.bulk import BulkSettings, bulk_items
 from mlff_md.distill.dataset import Dataset
 from mlff_md.distill.executors import check_executor
-from mlff_md.distill.labelling import LabelProgress, failures, run_items, spelled
+from mlff_md.distill.label_folder import failures
+from mlff_md.distill.labelling import LabelProgress, run_items, spelled
 from mlff_md.distill.shards import Job, Teacher, label_chunk, make_teacher
 from mlff_md.errors import ConfigError, DataError
 from mlff_md.structures import read_structure

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,14 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_md.distill.npz import FORMAT, read_npz, write_npz
 from mlff_md.errors import DataError
-from mlff_md.files import write_atomically
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-FORMAT = "mlff-md-frames-1"
-"""Tag inside every ``.npz``; a file without it is foreign."""
 
 _PER_ATOM = {"numbers": np.uint8, "positions": np.float32, "forces": np.float32}
 _PER_FRAME = {
@@ -102,6 +98,11 @@ class Dataset:
             object.__setattr__(self, key, array)
         if frames and int(self.counts.min()) < 1:
             raise DataError("data set is inconsistent: a frame has no atoms")
+
+    @property
+    def periodic(self) -> bool:
+        """Whether any frame is periodic in any direction."""
+        return self.pbc is not None and bool(self.pbc.any())
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -299,29 +300,3 @@ def _stress(atoms: Atoms) -> NDArray[np.float64]:
         return np.full(6, np.nan)
     stress = np.asarray(found, dtype=np.float64)
     return stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] if stress.shape == (3, 3) else stress
-
-
-def write_npz(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Write arrays atomically to a compressed ``.npz`` whose bytes depend on them alone."""
-    stream = io.BytesIO()
-    np.savez_compressed(stream, allow_pickle=False, format=np.array(FORMAT), **arrays)
-    write_atomically(path, stream.getvalue())
-
-
-def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Read a file of :func:`write_npz`.
-
-    Raises
-    ------
-    DataError
-        If it is damaged or foreign.
-    """
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-    except Exception as error:  # zipfile, zlib, numpy and the OS each have their own errors
-        raise DataError(f"{path} is damaged or not an .npz file: {error}") from error
-    tag = str(arrays.pop("format", ""))
-    if tag != FORMAT:
-        raise DataError(f"{path} is not a data set of this package (format tag {tag!r})")
-    return arrays

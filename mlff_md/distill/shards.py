@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_md.distill.bulk import BulkItem, BulkSettings, sample_bulk
-from mlff_md.distill.dataset import Dataset, write_npz
+from mlff_md.distill.dataset import Dataset
+from mlff_md.distill.npz import write_npz
 from mlff_md.distill.sampling import Item, Sample, SamplingSettings, sample
 from mlff_md.errors import DataError, MlffError
 

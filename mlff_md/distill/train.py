@@ -108,8 +108,7 @@ def _load(paths: Sequence[str]) -> Dataset:
 
 def _frames(network: StudentForceField, train: Dataset) -> PaddedFrames:
     """Return the network with what arranges the pairs of these frames."""
-    periodic = train.pbc is not None and bool(train.pbc.any())
-    return PeriodicFrames(network) if periodic else DenseMolecules(network)
+    return PeriodicFrames(network) if train.periodic else DenseMolecules(network)
 
 
 def _largest_force(dataset: Dataset) -> np.ndarray:
@@ -184,6 +183,7 @@ def _provenance(config: DistillConfig, train: Dataset) -> dict[str, Any]:
         "settings": dataclasses.asdict(config.training),
         "num_frames": len(train),
         "num_molecules": len(np.unique(train.molecules)),
+        **({"periodic": True} if train.periodic else {}),
         "dataset_sha256": train.sha256,
         "mlff_md": __version__,
         "torch": str(torch.__version__),

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _SUPERCELL_LIMIT = 1000
 _REPEATS = 10
 _HISTORIES = 18
-_FACTORS = (1.18, 1.08, 0.96, 1.14)
+# Mostly larger: a neighbor list of a stretched structure lacks pairs, one of a squeezed lacks none.
+_FACTORS = (1.18, 1.12, 1.16, 0.96, 1.14)
 
 
 def balance(evaluate: Evaluator, atoms: Atoms) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def repeats(evaluate: Evaluator, atoms: Atoms, rng: np.random.Generator) -> dict
     """Evaluate the same structure again and again, alone and with other structures in between.
 
     The others are stretched, squeezed and shaken, so that a calculator that keeps a neighbor
-    list, a wave function or any other memory must renew it; between one and three of them
+    list, a wave function or any other memory must renew it; between two and four of them
     stand between two repeats, so that a renewal every n calls cannot hide.
 
     Returns
@@ -123,7 +124,7 @@ def repeats(evaluate: Evaluator, atoms: Atoms, rng: np.random.Generator) -> dict
         evaluate.forget()
         repeat(after_others=False)
     for k in range(_HISTORIES):
-        for turn in range(k % 3 + 1):
+        for turn in range(k % 3 + 2):
             evaluate(_other(atoms, rng, _FACTORS[(k + turn) % len(_FACTORS)]))
         repeat(after_others=True)
     return {

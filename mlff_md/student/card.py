@@ -40,10 +40,11 @@ def card(student: Student) -> str:
             lines += ["", *_wrapped(f"{title:<12}{manifest.use[key]}")]
     training = manifest.training
     if {"num_frames", "num_molecules"} <= set(training):
+        periodic = training.get("periodic") is True
+        kinds = "kinds of periodic structures" if periodic else "molecules"
         lines += [
             "",
-            f"trained on  {training['num_frames']:,} frames of {training['num_molecules']:,} "
-            "molecules",
+            f"trained on  {training['num_frames']:,} frames of {training['num_molecules']:,} {kinds}",
         ]
     for name, section in manifest.accuracy.items():
         lines += ["", *_errors(name, section, shape.elements)]
@@ -58,7 +59,9 @@ def _errors(name: str, section: Mapping[str, Any], elements: Sequence[str]) -> l
     """Return the lines of one measured set: a table over its parts, or a single row."""
     rows = section if "all" in section else {"all": section}
     title = f"errors against the teacher, {name} set"
-    if isinstance(rows.get("num_molecules"), int):
+    if rows.get("periodic") is True:
+        title += f", {rows['all'].get('num_frames')} periodic frames of other trajectories"
+    elif isinstance(rows.get("num_molecules"), int):
         title += f" of {rows['num_molecules']} molecules, held out whole"
     lines = [
         title,

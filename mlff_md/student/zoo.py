@@ -15,6 +15,7 @@ ALIASES: Mapping[str, str] = {
     "original": "gfn2-original-v1",
     "tiny": "gfn2-tiny-v2",
     "ultra-tiny": "gfn2-ultra-tiny-v2",
+    "si-sw": "sw-si-v1",
 }
 """Short names of the newest version of each shipped student."""
 

@@ -12,7 +12,8 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.morse import MorsePotential
 
 from mlff_md.distill.dataset import Dataset
-from mlff_md.distill.labelling import failures, label
+from mlff_md.distill.label_folder import failures
+from mlff_md.distill.labelling import label
 from mlff_md.distill.molecules import Molecule, hand_molecules
 from mlff_md.distill.recipe import label_test_set
 from mlff_md.distill.sampling import SamplingSettings

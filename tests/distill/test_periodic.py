@@ -144,8 +144,10 @@ def test_a_perfect_student_has_no_loss(folder: Path) -> None:
     parameters = [p.detach().clone() for p in model.parameters()]
     # Undo the unit of the targets: the network's own output has none.
     scaled = batch._replace(
-        targets=(*(t * targets.scale_eV for t in (batch.targets[0], *batch.targets[1:3])),
-                 batch.targets[3])
+        targets=(
+            *(t * targets.scale_eV for t in (batch.targets[0], *batch.targets[1:3])),
+            batch.targets[3],
+        )
     )
     force, _, virial, *_ = step(parameters, scaled.inputs, scaled.targets, torch.tensor([0.1, 0.1]))
     assert float(force) < 2e-4

@@ -230,7 +230,8 @@ def test_shipped_configurations_are_valid() -> None:
         assert config.training.steps > 1000
         size = path.stem
         assert config.student.name == ALIASES[size]
-        assert config.student.architecture == SIZES[size]
+        if size in SIZES:
+            assert config.student.architecture == SIZES[size]
 
 
 def test_force_errors_on_known_numbers() -> None:

@@ -163,8 +163,8 @@ def test_aoti(random_student: Student, tmp_path: Path, ethanol: Atoms, own_cache
         expected = reference.get_forces(atoms)
         for calculator in (tested, engine):
             assert np.abs(calculator.get_forces(atoms) - expected).max() < 3e-5
-    for trace in (b"/home", b"site-packages"):
-        assert trace not in result.path.read_bytes()
+    # The machine code names torch's headers, wherever they are, but not where it was compiled.
+    assert str(tmp_path).encode() not in result.path.read_bytes()
     parse_exported(result.path.read_bytes(), "copy.pt2", "aoti", trust=result_hash(result))
 
 

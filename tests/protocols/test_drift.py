@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from ase import units
 from ase.build import molecule
-from ase.calculators.emt import EMT
 from ase.md.verlet import VelocityVerlet
 
 from mlff_md import analyze_drift

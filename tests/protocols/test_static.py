@@ -18,7 +18,7 @@ from mlff_md.protocols.defects.wrappers import PairTerm, attraction
 from mlff_md.protocols.records import Check, Report
 from mlff_md.protocols.static import analyze, run, validate_static
 from mlff_md.protocols.static_evaluate import Evaluator, representable_in_float32
-from mlff_md.protocols.static_scans import is_level
+from mlff_md.protocols.static_scans import level_of
 from mlff_md.protocols.thresholds import with_overrides
 
 from .toys import ElasticNetwork, NotANumberAfter, Vortex, Wind, small_molecule
@@ -137,8 +137,12 @@ def test_step_is_found_where_it_is_with_its_size(shifted: bool) -> None:
 def test_level_of_an_error_is_told_from_rounding() -> None:
     steps = 0.064 * 0.5 ** np.arange(10)
     rounding = 1e-8 / steps + steps**4
-    assert not is_level(rounding)
-    assert is_level(rounding + 1e-2)
+    assert level_of(rounding) is None
+    assert level_of(rounding + 1e-2) == pytest.approx(1e-2, rel=0.01)
+    # A real error that the truncation of the largest step happens to cancel.
+    cancelled = np.abs(1e-2 - 300.0 * steps**4 * np.array([2.0] + [1.0] * 9))
+    assert cancelled.min() < 0.002
+    assert level_of(cancelled) == pytest.approx(1e-2, rel=0.05)
 
 
 def test_force_of_another_unit_is_no_gradient_but_symmetric() -> None:

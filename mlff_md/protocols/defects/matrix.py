@@ -11,7 +11,7 @@ from mlff_md.errors import ConfigError
 from mlff_md.md import evaluate, relax, run_nvt
 from mlff_md.progress import Progress, silent
 from mlff_md.protocols import nve_order, static
-from mlff_md.protocols.defects.catalog import DEFECTS, Defect
+from mlff_md.protocols.defects.catalog import DEFECTS, Defect, cutoff_for, with_defect
 from mlff_md.protocols.nve_order_checks import dt_order, reversibility
 from mlff_md.protocols.provenance import (
     calculator_name,
@@ -92,13 +92,14 @@ def self_test(
     told.begin("self-test", len(defects) + 1)
     try:
         start = relax(atoms, calculator) if relax_first else atoms
+        cutoff_A = cutoff_for(start)
         thermal = [
             _thermal(start, calculator, timestep_fs, temperature_K, equilibration_fs, (seed, k))
             for k in range(starts)
         ]
         rows: dict[str, dict[str, Check]] = {}
         for done, name in enumerate((CLEAN, *defects), 1):
-            mutant = DEFECTS[name].make(calculator) if name in DEFECTS else calculator
+            mutant = with_defect(name, calculator, cutoff_A) if name != CLEAN else calculator
             steps = (order_steps, reversal_steps)
             rows[name] = _judge(start, thermal, mutant, timestep_fs, steps, seed, thresholds)
             told.update(done)
