@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from mlff_md.md import run_nve as run_nve
     from mlff_md.md import run_nvt as run_nvt
     from mlff_md.protocols.compare import compare as compare
-    from mlff_md.protocols.forces import analyze_forces as analyze_forces
     from mlff_md.protocols.drift import analyze_drift as analyze_drift
+    from mlff_md.protocols.forces import analyze_forces as analyze_forces
     from mlff_md.protocols.nve import validate_nve as validate_nve
     from mlff_md.report import write_report as write_report
     from mlff_md.structures import read_structure as read_structure
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from mlff_md.teachers import teacher as teacher
 
 _PUBLIC = {
-    "analyze_drift": "mlff_md.protocols.drift",
     "MlffError": "mlff_md.errors",
     "StudentForceField": "mlff_md.student.network",
     "StudentForceFieldCalculator": "mlff_md.calculator",
+    "analyze_drift": "mlff_md.protocols.drift",
     "analyze_forces": "mlff_md.protocols.forces",
     "compare": "mlff_md.protocols.compare",
     "distill": "mlff_md.distill.train",

@@ -18,7 +18,17 @@ BASE = {"_version", "errors", "units", "files"}
 GRAPH = {*BASE, "structures", "neighbors", "pairs", "graph"}
 ENGINES = {*GRAPH, "student", "native", "engines"}
 LOOP = {*BASE, "progress", "trajectory", "velocities", "md_loop"}
-RUN = {*ENGINES, *LOOP, "calculator", "teachers", "statistics", "memory", "paired", "force_errors", "md"}
+RUN = {
+    *ENGINES,
+    *LOOP,
+    "calculator",
+    "teachers",
+    "statistics",
+    "memory",
+    "paired",
+    "force_errors",
+    "md",
+}
 ALLOWED = {
     "_version": set(),
     "errors": set(),

@@ -28,6 +28,8 @@ from mlff_md.errors import ConfigError
 if TYPE_CHECKING:
     from ase import Atoms
 
+Kind = Literal["crystal", "vacancy", "melt", "rattle", "contact"]
+
 
 @dataclass(frozen=True)
 class BulkSettings:
@@ -102,7 +104,7 @@ class BulkItem:
         How many to draw.
     """
 
-    kind: Literal["crystal", "vacancy", "melt", "rattle", "contact"]
+    kind: Kind
     name: str
     numbers: NDArray[np.uint8]
     positions: NDArray[np.float64]
@@ -136,27 +138,35 @@ def bulk_items(
         if not atoms.pbc.any():
             raise ConfigError(f"{name} has no cell; molecules are labelled with --molecules")
         cell = supercell(atoms, settings.atoms)
-
-        def item(
-            kind: Literal["crystal", "vacancy", "melt", "rattle", "contact"],
-            temperature_K: float,
-            frames: int,
-            name: str = name,
-            cell: Atoms = cell,
-        ) -> BulkItem:
-            arrays = (cell.numbers.astype(np.uint8), cell.positions, cell.cell.array, cell.pbc)
-            return BulkItem(kind, f"{name} {kind}", *arrays, temperature_K, frames)
-
-        vacancies = round(settings.vacancy_fraction * settings.trajectories)
-        for number in range(settings.trajectories):
-            solid: Literal["crystal", "vacancy"] = "vacancy" if number < vacancies else "crystal"
-            items += [item(solid, t, settings.frames) for t in settings.temperatures_K]
-            items += [item("melt", t, settings.frames) for t in settings.melt_temperatures_K]
-        if not md_only:
-            contacts = settings.rattles // 3
-            items += [item("rattle", 0.0, 1) for _ in range(settings.rattles - contacts)]
-            items += [item("contact", 0.0, 1) for _ in range(contacts)]
+        items += [
+            BulkItem(
+                kind=kind,
+                name=f"{name} {kind}",
+                numbers=cell.numbers.astype(np.uint8),
+                positions=cell.positions,
+                cell=cell.cell.array,
+                pbc=cell.pbc,
+                temperature_K=temperature_K,
+                frames=frames,
+            )
+            for kind, temperature_K, frames in _plan(settings, md_only)
+        ]
     return items
+
+
+def _plan(settings: BulkSettings, md_only: bool) -> Iterator[tuple[Kind, float, int]]:
+    """Yield kind, temperature and number of frames of each item of a structure."""
+    vacancies = round(settings.vacancy_fraction * settings.trajectories)
+    for number in range(settings.trajectories):
+        solid: Kind = "vacancy" if number < vacancies else "crystal"
+        for temperature_K in settings.temperatures_K:
+            yield solid, temperature_K, settings.frames
+        for temperature_K in settings.melt_temperatures_K:
+            yield "melt", temperature_K, settings.frames
+    if not md_only:
+        contacts = settings.rattles // 3
+        for number in range(settings.rattles):
+            yield "contact" if number >= settings.rattles - contacts else "rattle", 0.0, 1
 
 
 def supercell(atoms: Atoms, least: int) -> Atoms:
@@ -204,9 +214,8 @@ def random_strain(
     Open directions are left alone.
     """
     noise = rng.normal(0.0, largest / 3.0, (3, 3))
-    strain: NDArray[np.float64] = 0.5 * (noise + noise.T) + rng.uniform(-largest, largest) * np.eye(
-        3
-    )
+    dilation = rng.uniform(-largest, largest) * np.eye(3)
+    strain: NDArray[np.float64] = 0.5 * (noise + noise.T) + dilation
     return strain * np.outer(pbc, pbc)
 
 
