@@ -44,7 +44,8 @@ def card(student: Student) -> str:
         kinds = "kinds of periodic structures" if periodic else "molecules"
         lines += [
             "",
-            f"trained on  {training['num_frames']:,} frames of {training['num_molecules']:,} {kinds}",
+            f"trained on  {training['num_frames']:,} frames of "
+            f"{training['num_molecules']:,} {kinds}",
         ]
     for name, section in manifest.accuracy.items():
         lines += ["", *_errors(name, section, shape.elements)]
