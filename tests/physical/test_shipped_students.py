@@ -18,6 +18,9 @@ STRUCTURES = ROOT / "inputs" / "structures"
 MINIMUM_R2 = {"original": 0.9985, "tiny": 0.997, "ultra-tiny": 0.994}
 """Acceptance criteria."""
 
+SAME_WEIGHTS = tuple(name for name in ENGINES if name not in ("onnx-int8", "aoti"))
+"""The former has weights of its own, the latter compiles for minutes."""
+
 students = pytest.mark.parametrize("name", [zoo.ALIASES[size] for size in MINIMUM_R2])
 
 
@@ -69,7 +72,7 @@ def test_engines_agree_on_real_molecules(name: str) -> None:
         atoms.rattle(0.05, seed=0)
         reference = StudentForceFieldCalculator(student, engine="torch", dtype="float64")
         expected = reference.get_property("forces", atoms)
-        for engine in ENGINES:
+        for engine in SAME_WEIGHTS:
             calculator = StudentForceFieldCalculator(student, engine=engine)
             assert np.abs(calculator.get_property("forces", atoms) - expected).max() <= 1e-5
 

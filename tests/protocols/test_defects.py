@@ -66,9 +66,9 @@ def test_every_defect_of_a_student_is_caught_by_the_static_protocol() -> None:
 
 
 def test_calculator_with_a_fault_of_its_own_is_not_vouched_for() -> None:
-    methanol = molecule("CH3OH")
-    faulty = with_defect("force_unit", EMT())
-    report = self_test(methanol, faulty, starts=0, defects=["direct_head", "rounded_forces"])
+    faulty = with_defect("force_unit", StudentForceFieldCalculator("ultra-tiny"))
+    defects = ["direct_head", "rounded_forces"]
+    report = self_test(molecule("CH3OH"), faulty, starts=0, defects=defects)
     verdicts = {check.id: check.verdict for check in report.checks}
     assert verdicts == {"clean": "fail", "direct_head": "inconclusive", "rounded_forces": "pass"}
 
@@ -78,7 +78,11 @@ def test_check_that_is_too_lax_is_told() -> None:
 
     lax = with_overrides({"force_noise": 1.0, "force_noise_float64": 1.0})
     report = self_test(
-        molecule("CH3OH"), EMT(), starts=0, defects=["rounded_forces"], thresholds=lax
+        molecule("CH3OH"),
+        StudentForceFieldCalculator("ultra-tiny"),
+        starts=0,
+        defects=["rounded_forces"],
+        thresholds=lax,
     )
     check = report.checks[-1]
     assert (check.verdict, report.verdict) == ("fail", "fail")
