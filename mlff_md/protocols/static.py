@@ -59,8 +59,8 @@ class Effort:
 
 
 EFFORTS: Mapping[str, Effort] = {
-    "quick": Effort(2, 9, 1, 160, 1),
-    "standard": Effort(4, 12, 2, 300, 2),
+    "quick": Effort(2, 9, 1, 160, 2),
+    "standard": Effort(4, 12, 2, 300, 3),
     "full": Effort(12, 13, 4, 1000, 4),
 }
 

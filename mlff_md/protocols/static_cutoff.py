@@ -133,7 +133,8 @@ def _scan(
     results = [evaluate(path(at)) for at in x]
     energies, forces = _values(results)
     zooms = [
-        _magnify(evaluate, path, x[place + _MARGIN], x[place + _MARGIN + 1], by_force)
+        # One interval more on each side: where steps are dense, the oddest need not hold one.
+        _magnify(evaluate, path, x[place + _MARGIN - 1], x[place + _MARGIN + 2], by_force)
         for by_force, values in ((False, energies), (True, forces))
         for place in _most_sudden(values, candidates)
     ]
@@ -142,9 +143,10 @@ def _scan(
 
 def _magnify(evaluate: Evaluator, path: Path, low: float, high: float, by_force: bool) -> _Zoom:
     energy_step = force_step = size = 0.0
-    for _ in range(_ZOOM_LEVELS):
-        width = (high - low) / _ZOOM_FACTOR
-        x = low + width * np.arange(-_MARGIN, _ZOOM_FACTOR + _MARGIN + 1)
+    for level in range(_ZOOM_LEVELS):
+        parts = _ZOOM_FACTOR if level else 3 * _ZOOM_FACTOR
+        width = (high - low) / parts
+        x = low + width * np.arange(-_MARGIN, parts + _MARGIN + 1)
         energies, forces = _values([evaluate(path(at)) for at in x])
         odd_energy, odd_force = _oddness(energies), _oddness(forces)
         place = int(np.argmax(odd_force if by_force else odd_energy))

@@ -10,7 +10,7 @@ from mlff_md.protocols.records import Check
 from mlff_md.protocols.static_data import StaticData, Thresholds, make_check, not_measured
 from mlff_md.protocols.static_evaluate import Array
 
-_LEVEL_STEPS = 4
+_LEVEL_STEPS = 5
 _LEVEL_FACTOR = 1.6
 
 GRADIENT_TITLE = "Forces are the gradient of the energy"
@@ -114,7 +114,7 @@ def _scan_check(
 
 
 def level_of(errors: Array) -> float | None:
-    """Return the height at which an error stays level, over four steps or more, if it does.
+    """Return the height at which an error stays level, over five steps or more, if it does.
 
     Rounding doubles from step to step and truncation falls sixteenfold. The smallest error alone
     would be fooled where the truncation of a large step happens to cancel a real error.

@@ -132,8 +132,25 @@ def test_the_wheel_gives_the_same(style: str, wheel_environment: dict[str, str])
     assert "22 Jul 2025" in done.stdout
 
 
+DECKS = {path: path.read_text(encoding="utf-8") for path in sorted(INPUTS.glob("*.lmp"))}
+FOR_BOTH = [path for path, text in DECKS.items() if "\npair_style python" in text]
+
+
 @pytest.mark.lammps
-@pytest.mark.parametrize("deck", sorted(INPUTS.glob("*.lmp")), ids=lambda path: path.name)
+@pytest.mark.parametrize("deck", sorted(DECKS.keys() - set(FOR_BOTH)), ids=lambda path: path.name)
+def test_shipped_decks_of_the_wheel_run(
+    deck: Path, wheel_environment: dict[str, str], tmp_path: Path
+) -> None:
+    for file in INPUTS.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    wheel = ["--lmp", str(Path(sys.executable).with_name("lmp"))]
+    words = ["run", str(tmp_path / deck.name), *wheel, "--var", "steps", "5", "--var", "cells", "3"]
+    done = command(*words, environment=wheel_environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.lammps
+@pytest.mark.parametrize("deck", FOR_BOTH, ids=lambda path: path.name)
 def test_shipped_decks_run_on_both(
     deck: Path, own_python: None, wheel_environment: dict[str, str], tmp_path: Path
 ) -> None:
