@@ -82,6 +82,7 @@ class Build:
             environment["PYTHONHOME"] = str(self.python_home)
         # Signs of a plugin that this LAMMPS does not have.
         environment.pop("MLFF_MD_PYTHON", None)
+        environment.pop("MLFF_MD_PLUGIN", None)
         return environment
 
     def pair_styles(self) -> frozenset[str]:

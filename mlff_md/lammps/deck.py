@@ -29,7 +29,7 @@ _USUAL = {"engine": "auto", "dtype": "float32"}
 
 ATTACH = """\
 # LAMMPS' own pair_style python passes itself to mlff_md; the plugin's does not need it.
-variable plugin getenv MLFF_MD_PYTHON
+variable plugin getenv MLFF_MD_PLUGIN
 if "x${plugin} == x" then &
   "python mlff input 1 SELF format p here 'from mlff_md.lammps import attach as mlff'" &
   "python mlff invoke"

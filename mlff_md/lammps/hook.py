@@ -25,6 +25,8 @@ def plugin_folder() -> str:
     ``MLFF_MD_PYTHON``, and which library that is from ``MLFF_MD_LIBPYTHON``.
     """
     os.environ["MLFF_MD_PYTHON"] = sys.executable
+    # Decks ask by this whether the plugin is there: LAMMPS compares no text with a dot in it.
+    os.environ["MLFF_MD_PLUGIN"] = "1"
     library = _libpython()
     if library:
         os.environ["MLFF_MD_LIBPYTHON"] = library
