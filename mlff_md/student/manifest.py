@@ -74,7 +74,7 @@ class Manifest:
     def to_json(self) -> str:
         """Return the manifest as JSON text."""
         content = {"format": FORMAT, **dataclasses.asdict(self)}
-        return json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
+        return json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str, origin: str) -> Manifest:
