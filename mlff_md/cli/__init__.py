@@ -54,6 +54,9 @@ example:
 
 exit codes: 0 pass, 1 fail, 2 inconclusive, 3 could not run, 130 interrupted, 143 terminated"""
 
+_LONGEST_LINE = 800
+"""Of an error, in characters; a damaged file can make one of any length."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
@@ -98,7 +101,7 @@ def _terminate(_signal: int, _frame: object) -> NoReturn:
 def explain(error: Exception) -> str:
     """Return one line for a person: what is wrong and, as far as known, what to do."""
     if isinstance(error, MlffError):
-        return " ".join(str(error).split())
+        return _one_line(str(error))
     # torch says so in a RuntimeError.
     if isinstance(error, MemoryError) or re.search("can't allocate|out of memory", str(error)):
         return "out of memory; use a smaller structure, batch or number of steps"
@@ -106,7 +109,14 @@ def explain(error: Exception) -> str:
         return f"the disk is full ({error.filename or 'output'}); free some space and run again"
     if isinstance(error, OSError):
         return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-    return f"internal error, please report it: {type(error).__name__}: {error} (see --debug)"
+    kind = type(error).__name__
+    return f"internal error, please report it: {kind}: {_one_line(str(error))} (see --debug)"
+
+
+def _one_line(text: str) -> str:
+    """Return a text that may quote a file of a stranger, such that it cannot steer a terminal."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."
 
 
 def _run(name: str, words: list[str]) -> int:

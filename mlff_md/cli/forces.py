@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
-import time
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlff_md.cli.judging import (
+    add_report_options,
+    given_thresholds,
+    provenance,
+    refuse_used,
+    verdict_lines,
+    write_and_print,
+)
 from mlff_md.cli.model import add_model_options, make_calculator, short_name
-from mlff_md.cli.output import say, told_warnings
 from mlff_md.cli.parser import Parser
-from mlff_md.errors import ConfigError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -43,37 +46,24 @@ def configure(parser: Parser) -> None:
         help="label all frames anew with this teacher (default: the labels in the file; where "
         "there are none, the student's own teacher, or gfn2-xtb)",
     )
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        help="folder of the report and the raw data (default: forces-STRUCTURES-STUDENT)",
+    add_report_options(
+        parser,
+        out="folder of the report and the raw data (default: forces-STRUCTURES-STUDENT)",
+        threshold="force_r2=0.997",
     )
-    parser.add_argument("--force", action="store_true", help="replace what --out already holds")
-    parser.add_argument(
-        "--threshold",
-        action="append",
-        default=[],
-        metavar="ID=LIMIT",
-        help="another limit for a check, such as force_r2=0.997; can be repeated",
-    )
-    parser.add_argument("--json", action="store_true", help="print report.json instead of a table")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare the forces, write the report and return the verdict's exit code."""
     from mlff_md.progress import ConsoleProgress
     from mlff_md.protocols import forces
-    from mlff_md.protocols.records import EXIT_CODES
-    from mlff_md.protocols.thresholds import parse_overrides, with_overrides
 
-    thresholds = with_overrides(parse_overrides(arguments.threshold))
+    thresholds = given_thresholds(arguments)
     path = Path(arguments.structures)
     out = Path(arguments.out or f"forces-{path.stem}-{short_name(arguments.model)}")
-    if not arguments.force:
-        _refuse_used(out)
+    refuse_used(out, arguments, raw=True)
     calculator = make_calculator(arguments)
-    started = time.perf_counter()
-    with told_warnings() as told:
+    with provenance() as facts:
         frames, teacher = _frames(path, arguments.teacher, calculator, out)
         raw = forces.run(
             frames,
@@ -84,21 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
             overwrite=arguments.force,
             progress=ConsoleProgress(),
         )
-    report = forces.analyze(raw, thresholds)
-    provenance = {
-        **report.provenance,
-        "command_line": shlex.join(["mlff-md", *sys.argv[1:]]),
-        "wall_time_s": round(time.perf_counter() - started, 1),
-        "warnings": told,
-    }
-    report = replace(report, provenance=provenance)
-    paths = _write(report, out, overwrite=arguments.force)
-    if arguments.json:
-        say(report.to_json(), end="")
-    else:
-        _print(report)
-        say(f"report: {paths.html}")
-    return EXIT_CODES[report.verdict]
+        report = forces.analyze(raw, thresholds)
+    return write_and_print(report, out, facts, arguments, lines=_lines, write=_write)
 
 
 def _frames(
@@ -157,34 +134,20 @@ def _write(report: Report, out: Path, *, overwrite: bool) -> ReportPaths:
     return paths
 
 
-def _print(report: Report) -> None:
-    say(f"{report.title}: {report.verdict.upper()}")
-    for check in report.checks:
-        say(f"  {check.verdict:<12} {check.title}: {check.summary}")
+def _lines(report: Report) -> Iterator[str]:
+    yield from verdict_lines(report)
     for quantity in report.quantities:
-        say(f"  {quantity.value:12.5g} {quantity.unit:<9} {quantity.title}")
+        yield f"  {quantity.value:12.5g} {quantity.unit:<9} {quantity.title}"
     for name in ("elements", "temperatures"):
         rows = report.checks[0].details.get(name) or []
         for row in rows:
             label = row.get("element") or f"{row.get('temperature_K'):g} K"
             angle = row["angle_deg"]
-            say(
+            yield (
                 f"  {label:<8} R2 {row['r2']:.5f}  MAE {row['mae_eV_per_A']:.4f}  "
                 f"RMSE {row['rmse_eV_per_A']:.4f} eV/Å  "
                 f"angle {'-' if angle is None else f'{angle:.2f}'}°  {row['atoms']} atoms"
             )
-
-
-def _refuse_used(out: Path) -> None:
-    from mlff_md.protocols.records import DERIVED_FILES, REPORT_JSON
-
-    if any((out / name).exists() for name in (REPORT_JSON, *DERIVED_FILES)):
-        raise ConfigError(f"{out} already holds a report; choose another --out or pass --force")
-    if (out / "raw").exists():
-        raise ConfigError(
-            f"{out} holds raw data without a report, perhaps interrupted; pass --force to "
-            "replace them"
-        )
 
 
 def _tell(line: str) -> None:
