@@ -65,9 +65,8 @@ with tempfile.TemporaryDirectory() as name:
         log=lambda record: print(f"step {record['step']}"),
     )
     weights = folder / "run" / "ethanol.safetensors"
-    print(
-        f"{sum(w.size for w in student.weights.values())} parameters, {weights.stat().st_size // 1000} kB"
-    )
+    parameters = sum(array.size for array in student.weights.values())
+    print(f"{parameters} parameters, {weights.stat().st_size // 1000} kB")
 
     report = analyze_forces(
         ase.io.read(folder / "validation.extxyz", ":"), StudentForceFieldCalculator(weights)

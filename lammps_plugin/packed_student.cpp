@@ -11,7 +11,7 @@ namespace mlff_plugin {
 namespace {
 
 constexpr char kMagic[] = "MLFFPACK";
-constexpr std::int32_t kFormat = 1;
+constexpr std::int32_t kFormat = 2;
 constexpr std::int64_t kLongest = 1 << 28; // numbers in an array: no student is near it
 
 // Takes one item after the other; past the end it gives zeros and remembers it.
@@ -136,6 +136,22 @@ std::string parse(std::vector<char> given, PackedStudent *out) {
   p.weights = in.array<float>(lengths[3]);
   p.num_weights = lengths[3];
   in.skip((8 - in.at() % 8) % 8);
+  const auto has_domain = in.take<std::int64_t>(), width = in.take<std::int64_t>();
+  if (width != 0 && width != p.hidden)
+    return damaged;
+  if (has_domain) {
+    s.domain.species = kinds;
+    s.domain.shortest_A = in.array<double>(kinds * kinds);
+  }
+  if (has_domain && width) {
+    s.domain.width = width;
+    s.domain.low_eV = in.array<double>(kinds);
+    s.domain.high_eV = in.array<double>(kinds);
+    s.domain.limit = in.take<double>();
+    s.domain.mean = in.array<float>(kinds * width);
+    s.domain.whitener = in.array<float>(kinds * width * width);
+    in.skip((8 - in.at() % 8) % 8);
+  }
   const std::size_t end = in.at();
   if (!in.ok() || in.take<std::uint64_t>() != hash(s.content.data(), end) || !in.ok() ||
       in.at() != s.content.size())

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "guard.h"
 #include "mlff_native.h"
 
 namespace mlff_plugin {
@@ -14,6 +15,7 @@ struct PackedStudent {
   std::vector<char> content; // what `spec` points into
   mlff_student spec = {};
   double shortest_A = 0.0;
+  KnownDomain domain;
   std::string name, sha256;
   std::vector<std::string> elements;
   std::vector<std::pair<std::string, double>> masses; // of all chemical elements, u

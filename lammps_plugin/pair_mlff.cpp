@@ -18,6 +18,12 @@ using namespace LAMMPS_NS;
 
 namespace mlff_plugin {
 
+namespace {
+
+constexpr int kGuardEvery = 20; // steps between looks at the surroundings of atoms
+
+} // namespace
+
 PairMLFF::PairMLFF(LAMMPS *lammps) : Pair(lammps) {
   manybody_flag = 1;
   one_coeff = 1;
@@ -70,6 +76,8 @@ void PairMLFF::compute(int eflag, int vflag) {
   if (wide_ghosts())
     edges_.set_wide_nodes(atoms(), student_.spec.cutoff_A, student_.spec.layers);
   edges_.set_edges(atoms(), student_.spec.cutoff_A);
+  if (options_.guard)
+    guard_pairs();
   if (stages() && !vflag_atom)
     compute_stages();
   else
@@ -157,6 +165,8 @@ void PairMLFF::compute_stages() {
     kernel_.mlff_stage_receive(engine_, layer);
   }
   kernel_.mlff_stage_read_out(engine_);
+  if (options_.guard && student_.domain.has_environments() && update->ntimestep % kGuardEvery == 0)
+    options_.dtype == "float32" ? guard_environments<float>() : guard_environments<double>();
   for (int layer = layers - 1; layer >= 0; layer--) {
     kernel_.mlff_stage_update_reverse(engine_, layer);
     exchange_features(layer, true);
@@ -227,11 +237,74 @@ void PairMLFF::add_energies() {
     sum += energies_[n];
   if (!std::isfinite(sum))
     stop("the energy is not finite");
+  if (options_.guard && student_.domain.has_environments())
+    guard_energies();
   if (eflag_global)
     eng_vdwl += energy_unit_ * sum;
   if (eflag_atom)
     for (int n = 0; n < edges_.num_owned; n++)
       eatom[edges_.atom[n]] += energy_unit_ * energies_[n];
+}
+
+// Every step: pairs closer than any in training. A pair that has overlapped is told by the engine.
+void PairMLFF::guard_pairs() {
+  const KnownDomain &known = student_.domain;
+  const double most =
+      *std::max_element(known.shortest_A, known.shortest_A + known.species * known.species);
+  for (std::int64_t e = 0; e < edges_.num_edges; e++) {
+    const double *d = &edges_.vector[3 * e];
+    const double squared = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
+    if (squared >= most * most)
+      continue;
+    const int i = edges_.center[e], j = edges_.neighbor[e];
+    const double least = known.shortest_A[edges_.species[i] * known.species + edges_.species[j]];
+    if (squared < least * least && squared >= student_.shortest_A * student_.shortest_A)
+      leave(fmt::format("atoms {} and {} are {:.3f} Angstrom apart, closer than any such pair in "
+                        "training ({:.3f} Angstrom)",
+                        tag(i), tag(j), std::sqrt(squared), least));
+  }
+}
+
+// Every step: energies of atoms out of the range that their element's had.
+void PairMLFF::guard_energies() {
+  const KnownDomain &known = student_.domain;
+  for (int n = 0; n < edges_.num_owned; n++) {
+    const int kind = edges_.species[n];
+    if (!(energies_[n] >= known.low_eV[kind] && energies_[n] <= known.high_eV[kind]))
+      leave(fmt::format("the energy of atom {} ({}) is outside of its element's range in training",
+                        tag(n), student_.elements[kind]));
+  }
+}
+
+// Now and then: surroundings unlike any in training.
+template <class Real> void PairMLFF::guard_environments() {
+  const int layer = student_.spec.layers - 1;
+  const std::size_t bytes = kernel_.mlff_stage_bytes(engine_, layer, 0);
+  sent_.resize(bytes * edges_.num_owned);
+  int worst = -1;
+  double most = 1.0;
+  for (std::int32_t n = 0; n < edges_.num_owned; n++) {
+    Real *sent = reinterpret_cast<Real *>(sent_.data() + bytes * n);
+    kernel_.mlff_stage_pack(engine_, layer, 0, 1, &n, sent);
+    const double score = student_.domain.unusual(edges_.species[n], sent);
+    if (score > most) {
+      most = score;
+      worst = n;
+    }
+  }
+  if (worst >= 0)
+    leave(fmt::format("the surroundings of atom {} ({}) are unlike any in training ({:.2f} of the "
+                      "limit)",
+                      tag(worst), student_.elements[edges_.species[worst]], most));
+}
+
+void PairMLFF::leave(const std::string &why) {
+  error->one(FLERR, "pair_style {}: outside of the training domain at step {}: {}", style_,
+             update->ntimestep, why);
+}
+
+tagint PairMLFF::tag(std::int32_t node) const {
+  return atom->tag_enable ? atom->tag[edges_.atom[node]] : tagint(edges_.atom[node] + 1);
 }
 
 // Ends the run with one line; if two atoms are all but at one place, it says which.
@@ -246,9 +319,6 @@ void PairMLFF::stop(const std::string &why) {
       shortest = e;
     }
   }
-  const auto tag = [&](std::int32_t node) {
-    return atom->tag_enable ? atom->tag[edges_.atom[node]] : tagint(edges_.atom[node] + 1);
-  };
   if (shortest >= 0)
     error->one(FLERR, "pair_style {}: atoms {} and {} are {:.4f} Angstrom apart at step {}", style_,
                tag(edges_.center[shortest]), tag(edges_.neighbor[shortest]), std::sqrt(least),

@@ -18,6 +18,7 @@ struct PairOptions {
   std::string engine = "auto", dtype = "float32", device = "cpu";
   int threads = 1;
   bool check_masses = true;
+  bool guard = false;
 };
 
 class PairMLFF : public LAMMPS_NS::Pair {
@@ -64,6 +65,11 @@ private:
   void exchange_features(int layer, bool reverse);
   void exchange_doubles(int count);
   void add_energies();
+  void guard_pairs();
+  void guard_energies();
+  template <class Real> void guard_environments();
+  LAMMPS_NS::tagint tag(std::int32_t node) const;
+  [[noreturn]] void leave(const std::string &why);
   [[noreturn]] void stop(const std::string &why);
 
   PackedStudent student_;
@@ -80,6 +86,7 @@ private:
   bool fresh_ = true; // no nodes yet
   std::vector<double> energies_, forces_, gradients_;
   std::vector<std::uint8_t> local_;
+  std::vector<char> sent_; // what owned atoms sent in the last layer
 
   // What is being exchanged between ranks: features of a layer, or owners.
   bool features_ = false;

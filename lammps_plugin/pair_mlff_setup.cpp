@@ -59,10 +59,12 @@ void PairMLFF::settings(int narg, char **arg) {
         error->all(FLERR, "pair_style {}: threads must be at least 1", style_);
     } else if (key == "masses" && (value == "check" || value == "any"))
       options_.check_masses = value == "check";
+    else if (key == "guard" && (value == "stop" || value == "off"))
+      options_.guard = value == "stop";
     else
       error->all(FLERR,
                  "pair_style {}: cannot use '{} {}'; there are engine NAME, dtype float32|float64, "
-                 "threads N, device NAME, masses check|any",
+                 "threads N, device NAME, masses check|any, guard stop|off",
                  style_, key, value);
   }
 }
@@ -194,6 +196,9 @@ void PairMLFF::init_style() {
   if (!engine_ && !callback_)
     error->all(FLERR, "pair_style {}: there is no pair_coeff * * STUDENT ELEMENTS", style_);
   check_system();
+  if (options_.guard && !student_.domain.has_pairs())
+    error->all(FLERR, "pair_style {}: student {} does not say where it was trained; guard off",
+               style_, student_.name);
   if (options_.check_masses)
     check_masses();
   ghostneigh = wide_ghosts();

@@ -52,8 +52,8 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'mlff_md' has no attribute {name!r}")
     value = getattr(importlib.import_module(_PUBLIC[name]), name)
-    globals()[name] = value
-    return value
+    # "distill" is there by now: the import made it the package, which can be called.
+    return globals().setdefault(name, value)
 
 
 def __dir__() -> list[str]:

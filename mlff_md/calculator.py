@@ -20,6 +20,7 @@ from mlff_md.engines import (
     make_engine,
 )
 from mlff_md.errors import StructureError
+from mlff_md.limits import check_fits
 from mlff_md.student import Student, load_student
 
 
@@ -142,6 +143,7 @@ class StudentForceFieldCalculator(Calculator):
         structures = list(structures)
         for atoms in structures:
             self._warn_of_charge_and_spin(atoms)
+            self._check_fits(atoms)
         return evaluate_structures(self.engine, structures, max_edges)
 
     # From here on: ASE's interface. ASE's own cache compares and copies whole Atoms objects, which
@@ -159,6 +161,7 @@ class StudentForceFieldCalculator(Calculator):
             raise StructureError("the calculator has no structure; set atoms.calc = calculator")
         if self._state is None or not np.array_equal(self._state[0], atoms.numbers):
             self._warn_of_charge_and_spin(atoms)
+            self._check_fits(atoms)
         self.reset()
         computed = self.engine.compute(atoms)
         self.n_evaluations += 1
@@ -230,6 +233,11 @@ class StudentForceFieldCalculator(Calculator):
         # ASE's base class assigns this; the state is kept by calculate() alone.
         self._state = None
 
+    def forget_history(self) -> None:
+        """Make the next evaluation depend on its structure alone, not on those before."""
+        self.reset()
+        self.engine.forget_history()
+
     def _is_current(self, atoms: Atoms) -> bool:
         if self._state is None:
             return False
@@ -240,6 +248,16 @@ class StudentForceFieldCalculator(Calculator):
             and np.array_equal(cell, atoms.cell.array)
             and np.array_equal(pbc, atoms.pbc)
         )
+
+    def _check_fits(self, atoms: Atoms) -> None:
+        if self._options["device"] == "cpu":
+            check_fits(
+                atoms,
+                self.student.manifest.architecture,
+                engine=self.engine.name,
+                dtype=str(self._options["dtype"]),
+                skin_A=self.engine.skin_A,
+            )
 
     def _warn_of_charge_and_spin(self, atoms: Atoms) -> None:
         # Some packages call the multiplicity "spin": 1 means closed-shell there.

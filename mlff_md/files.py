@@ -40,6 +40,31 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise ConfigError(f"cannot write {path}: {explain(error)}") from error
 
 
+def previous(path: Path) -> Path:
+    """Return where :func:`write_keeping_previous` puts the file that was there before."""
+    return path.with_name(f"{path.stem}-previous{path.suffix}")
+
+
+def write_keeping_previous(path: Path, content: bytes) -> None:
+    """Write a file atomically; the one before stays, as a reserve, under :func:`previous`.
+
+    At any moment at least one of the two is whole.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be written; what was there is untouched.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    write_atomically(fresh, content)
+    try:
+        if path.exists():
+            os.replace(path, previous(path))
+        os.replace(fresh, path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {explain(error)}") from error
+
+
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write ``files`` (path inside ``folder`` -> content), each by rename, in the order given.
 

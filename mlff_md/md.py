@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_md._version import __version__
 from mlff_md.errors import ConfigError, SimulationError, StructureError
+from mlff_md.guard import make_guard
 from mlff_md.md_loop import Loop, MdRun, UnstableRunError, calculator_errors
 from mlff_md.progress import Progress
+from mlff_md.restart import Restart
+from mlff_md.restart_state import describe, fingerprint
 from mlff_md.units import ASE_TIME_UNIT_FS
 from mlff_md.velocities import degrees_of_freedom, thermalize
 
@@ -37,6 +41,13 @@ def run_nve(
     sample_every: int = 1,
     trajectory: str | Path | None = None,
     trajectory_every: int = 20,
+    restart: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_every: int = 100,
+    checkpoint_s: float = 30.0,
+    guard: str | None = None,
+    guard_every: int = 100,
+    guard_file: str | Path | None = None,
     progress: Progress | None = None,
 ) -> MdRun:
     """Run velocity Verlet at constant energy.
@@ -63,6 +74,24 @@ def run_nve(
         ``.traj`` or ``.extxyz`` file for frames, each ``trajectory_every`` steps.
     trajectory_every
         Steps between frames.
+    restart
+        Folder for checkpoints; none are written unless given.
+    resume
+        Go on from the last checkpoint, with the same results to the last bit as a run that was
+        never cut off; begin if there is none yet. ``steps`` may be larger than it was.
+    checkpoint_every
+        Steps between states that the run can go on from. There the calculator forgets what it
+        keeps from one structure to the next, such as the order of a neighbor list.
+    checkpoint_s
+        Least time between two checkpoints on disk, s.
+    guard
+        What to do where the student leaves what it was trained on, see docs/guard.md: ``warn``;
+        ``save`` the frames and go on; or save them and ``stop``. Nothing is watched unless given.
+    guard_every
+        Steps between inspections, 1 to 100; the first step outside is found all the same.
+    guard_file
+        Extended XYZ that flagged frames, and the ten before them, are appended to; beside the
+        trajectory, in ``.flagged.extxyz``, unless given.
     progress
         Told of each step; silent unless given.
 
@@ -74,7 +103,10 @@ def run_nve(
         refused the structure. A run that stops at step 0 writes no trajectory and leaves an
         existing one alone.
     ConfigError, StructureError
-        If an option cannot be used, or the structure cannot be run to begin with.
+        If an option cannot be used, the structure cannot be run to begin with, another process
+        uses the restart folder, or it holds a run with other settings.
+    DataError
+        If none of the checkpoints can be used.
     """
     from ase.md.verlet import VelocityVerlet
 
@@ -85,7 +117,26 @@ def run_nve(
     loop = Loop(moving, VelocityVerlet(moving, timestep_fs / ASE_TIME_UNIT_FS), timestep_fs)
     loop.degrees_of_freedom = degrees_of_freedom(moving)
     loop.set_temperature_cap(temperature_K)
-    return loop.run("NVE", steps, sample_every, trajectory, trajectory_every, progress)
+    settings: dict[str, Any] = {
+        "ensemble": "NVE",
+        "timestep_fs": timestep_fs,
+        "temperature_K": temperature_K,
+        "seed": seed,
+        "sample_every": sample_every,
+        "trajectory_every": trajectory_every if trajectory else None,
+    }
+    kept = _restart(
+        atoms, moving.calc, settings, restart, trajectory, resume, checkpoint_every, checkpoint_s
+    )
+    loop.guard = make_guard(
+        guard,
+        moving.calc,
+        every=guard_every,
+        timestep_fs=timestep_fs,
+        file=guard_file,
+        trajectory=trajectory,
+    )
+    return loop.run("NVE", steps, sample_every, trajectory, trajectory_every, progress, kept)
 
 
 def run_nvt(
@@ -101,13 +152,22 @@ def run_nvt(
     sample_every: int = 1,
     trajectory: str | Path | None = None,
     trajectory_every: int = 20,
+    restart: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_every: int = 100,
+    checkpoint_s: float = 30.0,
+    guard: str | None = None,
+    guard_every: int = 100,
+    guard_file: str | Path | None = None,
     progress: Progress | None = None,
 ) -> MdRun:
     """Run Langevin dynamics at constant temperature.
 
     Parameters
     ----------
-    atoms, calculator, steps, timestep_fs, sample_every, trajectory, trajectory_every, progress
+    atoms, calculator, steps, timestep_fs, sample_every, trajectory, trajectory_every, restart
+        As in :func:`run_nve`.
+    resume, checkpoint_every, checkpoint_s, guard, guard_every, guard_file, progress
         As in :func:`run_nve`.
     temperature_K
         Temperature of the bath and of the Maxwell-Boltzmann momenta, K.
@@ -120,7 +180,7 @@ def run_nvt(
 
     Raises
     ------
-    UnstableRunError, ConfigError, StructureError
+    UnstableRunError, ConfigError, StructureError, DataError
         As :func:`run_nve`.
     """
     from ase.md.langevin import Langevin
@@ -146,7 +206,28 @@ def run_nvt(
     loop = Loop(moving, dynamics, timestep_fs)
     loop.degrees_of_freedom = degrees_of_freedom(moving, conserves_momentum=False)
     loop.set_temperature_cap(temperature_K, kept_velocities=keep_velocities)
-    return loop.run("NVT", steps, sample_every, trajectory, trajectory_every, progress)
+    settings: dict[str, Any] = {
+        "ensemble": "NVT",
+        "timestep_fs": timestep_fs,
+        "temperature_K": temperature_K,
+        "friction_per_ps": friction_per_ps,
+        "keep_velocities": keep_velocities,
+        "seed": seed,
+        "sample_every": sample_every,
+        "trajectory_every": trajectory_every if trajectory else None,
+    }
+    kept = _restart(
+        atoms, moving.calc, settings, restart, trajectory, resume, checkpoint_every, checkpoint_s
+    )
+    loop.guard = make_guard(
+        guard,
+        moving.calc,
+        every=guard_every,
+        timestep_fs=timestep_fs,
+        file=guard_file,
+        trajectory=trajectory,
+    )
+    return loop.run("NVT", steps, sample_every, trajectory, trajectory_every, progress, kept)
 
 
 def evaluate(atoms: Atoms, calculator: Any = None) -> tuple[float, NDArray[np.float64]]:
@@ -210,6 +291,39 @@ def _prepare(atoms: Atoms, calculator: Any) -> Atoms:
     moving = atoms.copy()
     moving.calc = calculator
     return moving
+
+
+def _restart(
+    atoms: Atoms,
+    calculator: Any,
+    settings: dict[str, Any],
+    folder: str | Path | None,
+    trajectory: str | Path | None,
+    resume: bool,
+    every: int,
+    interval_s: float,
+) -> Restart | None:
+    """Return the restart folder of a run, if it is to have one."""
+    if folder is None:
+        if resume:
+            raise ConfigError("resume needs the restart folder of the run that was cut off")
+        return None
+    if every < 1:
+        raise ConfigError(f"checkpoint_every must be at least 1, got {every}")
+    if not interval_s >= 0.0:
+        raise ConfigError(f"checkpoint_s must not be negative, got {interval_s}")
+    from ase import __version__ as ase_version
+
+    described, machine = describe(calculator)
+    return Restart(
+        Path(folder),
+        {**settings, "checkpoint_every": every, "structure": fingerprint(atoms), **described},
+        {**machine, "mlff_md": __version__, "ase": ase_version, "numpy": np.__version__},
+        trajectory=Path(trajectory) if trajectory else None,
+        resume=resume,
+        every=every,
+        interval_s=interval_s,
+    )
 
 
 def _check_options(

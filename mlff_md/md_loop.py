@@ -1,6 +1,6 @@
-"""The loop around an integrator: samples, trajectory frames, and guards against a blow-up.
+"""The loop around an integrator: samples, trajectory frames, checkpoints, and guards.
 
-A run goes on from its positions, momenta, random generator and step number, nothing else.
+A run goes on from its positions, momenta, forces, random generator and step number, nothing else.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,65 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_md.errors import ConfigError, MissingDependencyError, MlffError, SimulationError
+from mlff_md.md_record import MdRun, Record
 from mlff_md.progress import Progress, silent
+from mlff_md.restart import Restart
+from mlff_md.restart_state import State, forget_history
 from mlff_md.trajectory import TrajectoryWriter, check_name
-from mlff_md.units import ASE_TIME_UNIT_FS
 from mlff_md.velocities import kinetic_temperature
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from mlff_md.guard import Guard
+
 _CAP_FACTOR = 10.0
 _MAX_STEP_LENGTH_A = 1.0
-
-
-@dataclass(frozen=True)
-class MdRun:
-    """Time series of one run; n samples, the first of them at the start.
-
-    Attributes
-    ----------
-    time_fs
-        Time since the start, shape (n,).
-    potential_energy_eV, kinetic_energy_eV
-        Energies, shape (n,), double precision. The potential energy is the force-consistent
-        one (free energy of the electrons) where the calculator has it.
-    momentum_u_A_per_fs
-        Total momentum, shape (n, 3).
-    angular_momentum_u_A2_per_fs
-        Total angular momentum about the center of mass, shape (n, 3).
-    force_power_eV_per_fs2
-        sum_i F_i^2 / m_i, shape (n,): the shadow Hamiltonian needs it.
-    degrees_of_freedom
-        Those that share the kinetic energy.
-    timestep_fs
-        Time step of the integrator.
-    sample_every
-        Steps from one sample to the next.
-    atoms
-        Structure with momenta after the last step, without a calculator.
-    """
-
-    time_fs: NDArray[np.float64]
-    potential_energy_eV: NDArray[np.float64]
-    kinetic_energy_eV: NDArray[np.float64]
-    momentum_u_A_per_fs: NDArray[np.float64]
-    angular_momentum_u_A2_per_fs: NDArray[np.float64]
-    force_power_eV_per_fs2: NDArray[np.float64]
-    degrees_of_freedom: int
-    timestep_fs: float
-    sample_every: int
-    atoms: Atoms
-
-    @property
-    def total_energy_eV(self) -> NDArray[np.float64]:
-        """Potential plus kinetic energy, shape (n,)."""
-        return self.potential_energy_eV + self.kinetic_energy_eV
-
-    @property
-    def temperature_K(self) -> NDArray[np.float64]:
-        """2 K / (f k_B) with f degrees of freedom, shape (n,); zero if there are none."""
-        return kinetic_temperature(self.kinetic_energy_eV, self.degrees_of_freedom)
 
 
 class UnstableRunError(SimulationError):
@@ -99,6 +53,7 @@ class Loop:
         self.temperature_cap_K = math.inf
         self.reference_K = math.inf
         self.force_consistent = True
+        self.guard: Guard | None = None
 
     def set_temperature_cap(self, target_K: float | None, *, kept_velocities: bool = False) -> None:
         """Cap at ten times the target; at more for a few degrees of freedom.
@@ -130,33 +85,90 @@ class Loop:
         trajectory: str | Path | None,
         trajectory_every: int,
         progress: Progress | None,
+        restart: Restart | None = None,
     ) -> MdRun:
         """Make the steps, sampling on the way; see :func:`mlff_md.md.run_nve`."""
         told = progress or silent
-        record = _Record(self, steps // sample_every + 1, sample_every)
+        record = Record(self.atoms, self.degrees_of_freedom, self.timestep_fs, sample_every, steps)
         if trajectory:
             check_name(trajectory)
         writer: TrajectoryWriter | None = None
         forces: NDArray[np.float64] | None = None
-        told.begin(label, steps, self.timestep_fs)
+        first = 0
         with contextlib.ExitStack() as at_end:
+            if restart is not None:
+                at_end.enter_context(restart)
+                forget_history(self.atoms.calc)
+                state = self._go_on(restart, record, steps)
+                if state is not None:
+                    first, forces = state.step + 1, state.forces_eV_per_A
+                    if trajectory and first <= steps:
+                        behind = TrajectoryWriter(trajectory, after=state.trajectory)
+                        writer = at_end.enter_context(behind)
+            told.begin(label, steps, self.timestep_fs)
             at_end.callback(told.end)
-            for step in range(steps + 1):
+            for step in range(first, steps + 1):
                 sampled = step % sample_every == 0
                 framed = bool(trajectory) and step % trajectory_every == 0
                 try:
                     forces = self._advance(forces)
                     energy = self._energy(first=step == 0) if sampled or framed else math.nan
                     if sampled:
-                        record.add(step, energy, forces)
+                        self._check_temperature(record.add(step, energy, forces))
+                    self._watch(step, forces, last=step == steps)
                 except _Stop as stop:
-                    raise self._unstable(step, str(stop), record) from stop.__cause__
+                    raise self._unstable(step, stop, record) from stop.__cause__
+                if restart is not None and step == 0:
+                    restart.begin()
                 if trajectory and framed:
                     # Opened no sooner: a run that cannot start leaves the old file alone.
                     writer = writer or at_end.enter_context(TrajectoryWriter(trajectory))
                     writer.write(self.atoms, energy, forces, step, step * self.timestep_fs)
+                if restart is not None and (step % restart.every == 0 or step == steps):
+                    state = self._state(step, forces, record, writer)
+                    restart.keep(state, record.rows[: record.count], last=step == steps)
+                    forget_history(self.atoms.calc)
                 told.update(step)
         return record.finish()
+
+    def _state(
+        self,
+        step: int,
+        forces: NDArray[np.float64],
+        record: Record,
+        writer: TrajectoryWriter | None,
+    ) -> State:
+        """Return all that the run goes on from."""
+        random = getattr(self.dynamics, "rng", None)
+        return State(
+            step=step,
+            samples=record.count,
+            positions_A=self.atoms.positions.copy(),
+            momenta_ase=self.atoms.get_momenta(),
+            forces_eV_per_A=forces.copy(),
+            random=None if random is None else random.bit_generator.state,
+            force_consistent=self.force_consistent,
+            trajectory=None if writer is None else writer.mark(),
+        )
+
+    def _go_on(self, restart: Restart, record: Record, steps: int) -> State | None:
+        """Take over the last state of a run that was cut off, if there is one."""
+        found = restart.load()
+        if found is None:
+            return None
+        state, samples = found
+        if state.step > steps:
+            raise ConfigError(
+                f"the run in {restart.folder} is at step {state.step} already, beyond steps={steps}"
+            )
+        self.atoms.positions[:] = state.positions_A
+        self.atoms.set_momenta(state.momenta_ase, apply_constraint=False)
+        if state.random is not None:
+            self.dynamics.rng.bit_generator.state = state.random
+        self.force_consistent = state.force_consistent
+        record.rows[: len(samples)] = samples
+        record.count = len(samples)
+        return state
 
     def _advance(self, forces: NDArray[np.float64] | None) -> NDArray[np.float64]:
         """Make one step, unless there are no forces yet, and return finite forces."""
@@ -176,6 +188,14 @@ class Loop:
                 raise _Stop(f"an atom moved by {moved:.3g} Å in one step")
         return new_forces
 
+    def _check_temperature(self, kinetic_energy_eV: float) -> None:
+        temperature = kinetic_temperature(kinetic_energy_eV, self.degrees_of_freedom)
+        if not temperature <= self.temperature_cap_K:
+            raise _Stop(
+                f"the temperature is {temperature:.3g} K, more than "
+                f"{self.temperature_cap_K / self.reference_K:.3g} times {self.reference_K:.4g} K"
+            )
+
     def _energy(self, *, first: bool) -> float:
         with calculator_errors(first=first):
             energy = float(self.atoms.get_potential_energy(force_consistent=self.force_consistent))
@@ -183,82 +203,33 @@ class Loop:
             raise _Stop("the energy is not finite")
         return energy
 
-    def _unstable(self, step: int, reason: str, record: _Record) -> UnstableRunError:
+    def _watch(self, step: int, forces: NDArray[np.float64], *, last: bool) -> None:
+        if self.guard is not None:
+            reason = self.guard.step(step, self.atoms, forces, last=last)
+            if reason is not None:
+                raise _Stop(reason, self.guard.advice)
+
+    def _unstable(self, step: int, stop: _Stop, record: Record) -> UnstableRunError:
+        reason = str(stop)
+        if self.guard is not None and stop.advice is None:
+            self.guard.crashed(self.atoms, reason)
         advice = "check the start structure"
         if step:
             advice = f"try a smaller timestep_fs than {self.timestep_fs:g} or a relaxed start"
         return UnstableRunError(
             f"the run stopped at step {step} ({step * self.timestep_fs:.6g} fs): {reason}; "
-            f"{advice}, and check that the calculator knows this chemistry",
+            f"{stop.advice or f'{advice}, and check that the calculator knows this chemistry'}",
             step,
             record.finish(),
         )
 
 
-class _Record:
-    """Samples of a run in arrays of their final size."""
-
-    def __init__(self, loop: Loop, n: int, sample_every: int) -> None:
-        self.loop = loop
-        self.sample_every = sample_every
-        self.count = 0
-        self.scalars = np.full((n, 4), np.nan)
-        self.vectors = np.full((n, 6), np.nan)
-
-    def add(self, step: int, energy: float, forces: NDArray[np.float64]) -> None:
-        loop = self.loop
-        positions, momenta = loop.atoms.positions, loop.atoms.get_momenta()
-        kinetic = loop.kinetic_energy()
-        force_power = float(loop.inverse_masses @ np.einsum("ij,ij->i", forces, forces))
-        center = loop.masses @ positions / loop.masses.sum()
-        total = momenta.sum(axis=0)
-        moment = positions.T @ momenta - np.outer(center, total)
-        self.scalars[self.count] = (
-            step * loop.timestep_fs,
-            energy,
-            kinetic,
-            force_power / ASE_TIME_UNIT_FS**2,
-        )
-        self.vectors[self.count, :3] = total / ASE_TIME_UNIT_FS
-        self.vectors[self.count, 3:] = (
-            np.array(
-                (
-                    moment[1, 2] - moment[2, 1],
-                    moment[2, 0] - moment[0, 2],
-                    moment[0, 1] - moment[1, 0],
-                )
-            )
-            / ASE_TIME_UNIT_FS
-        )
-        self.count += 1
-        temperature = kinetic_temperature(kinetic, loop.degrees_of_freedom)
-        if not temperature <= loop.temperature_cap_K:
-            raise _Stop(
-                f"the temperature is {temperature:.3g} K, more than "
-                f"{loop.temperature_cap_K / loop.reference_K:.3g} times "
-                f"{loop.reference_K:.4g} K"
-            )
-
-    def finish(self) -> MdRun:
-        loop, n = self.loop, self.count
-        last = loop.atoms.copy()
-        time_fs, potential, kinetic, force_power = self.scalars[:n].T.copy()
-        return MdRun(
-            time_fs=time_fs,
-            potential_energy_eV=potential,
-            kinetic_energy_eV=kinetic,
-            momentum_u_A_per_fs=self.vectors[:n, :3].copy(),
-            angular_momentum_u_A2_per_fs=self.vectors[:n, 3:].copy(),
-            force_power_eV_per_fs2=force_power,
-            degrees_of_freedom=loop.degrees_of_freedom,
-            timestep_fs=loop.timestep_fs,
-            sample_every=self.sample_every,
-            atoms=last,
-        )
-
-
 class _Stop(Exception):  # noqa: N818 - control flow within this module
     """The run cannot go on; the text says why."""
+
+    def __init__(self, reason: str, advice: str | None = None) -> None:
+        super().__init__(reason)
+        self.advice = advice
 
 
 @contextlib.contextmanager

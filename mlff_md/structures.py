@@ -33,6 +33,9 @@ _REFUSED_FORMATS = frozenset({"bundletrajectory", "gpw", "mysql", "postgresql", 
 _OLD_TRAJECTORY = b"PickleTrajectory"
 _PICKLE_PROTOCOLS = range(2, 6)
 
+_NO_BOND_A = 0.3
+"""No structure of three atoms or more has each of them this close to another."""
+
 _SEARCH_A = 2.0
 """How far :func:`check_structure` looks; vesin is slow for radii far below a bond length."""
 
@@ -57,7 +60,7 @@ def read_structure(path: str | Path, index: int = -1) -> Atoms:
     path = Path(path)
     atoms = _read(path, index)
     try:
-        check_structure(atoms)
+        _check_scale(len(atoms), *_checked_pairs(atoms))
     except StructureError as error:
         raise StructureError(f"{path}: {error}") from error
     return atoms
@@ -138,6 +141,11 @@ def check_structure(atoms: Atoms) -> None:
         One line, for an empty structure, positions or a cell that are not finite, a periodic
         cell without volume, and atoms that lie on top of each other.
     """
+    _checked_pairs(atoms)
+
+
+def _checked_pairs(atoms: Atoms) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Check a structure, and return its edges and their vectors up to the length of a bond."""
     from mlff_md.neighbors import NeighborList
 
     check_geometry(atoms.positions, atoms.cell.array, atoms.pbc)
@@ -145,6 +153,17 @@ def check_structure(atoms: Atoms) -> None:
         atoms.positions, atoms.cell.array, atoms.pbc
     )
     check_distances(atoms.numbers, edges, vectors)
+    return edges, vectors
+
+
+def _check_scale(count: int, edges: NDArray[np.int32], vectors: NDArray[np.float64]) -> None:
+    """Refuse a structure in which each atom is closer to another than any bond is long."""
+    close = np.einsum("ij,ij->i", vectors, vectors) < _NO_BOND_A**2
+    if count > 2 and len(np.unique(edges[0, close])) == count:
+        raise StructureError(
+            f"every atom is within {_NO_BOND_A} Å of another, closer than any bond; positions are "
+            "read as Å: is the file in nanometres?"
+        )
 
 
 def check_geometry(

@@ -14,10 +14,19 @@ import mlff_md
 PACKAGE = Path(mlff_md.__file__).parent
 
 # Each layer may import from itself and from the layers named; see docs/how-it-works.md.
-BASE = {"_version", "errors", "units", "files"}
+BASE = {"_version", "errors", "units", "files", "folder_lock"}
 GRAPH = {*BASE, "structures", "neighbors", "pairs", "graph"}
 ENGINES = {*GRAPH, "student", "native", "engines"}
-LOOP = {*BASE, "progress", "trajectory", "velocities", "md_loop"}
+LOOP = {
+    *BASE,
+    "progress",
+    "trajectory",
+    "velocities",
+    "md_record",
+    "restart",
+    "restart_state",
+    "md_loop",
+}
 RUN = {
     *ENGINES,
     *LOOP,
@@ -25,8 +34,10 @@ RUN = {
     "teachers",
     "statistics",
     "memory",
+    "limits",
     "paired",
     "force_errors",
+    "guard",
     "md",
 }
 ALLOWED = {
@@ -34,6 +45,7 @@ ALLOWED = {
     "errors": set(),
     "units": set(),
     "files": BASE,
+    "folder_lock": BASE,
     "structures": GRAPH,
     "neighbors": GRAPH,
     "pairs": GRAPH,
@@ -42,18 +54,23 @@ ALLOWED = {
     "native": {*BASE, "student", "native"},
     "engines": ENGINES,
     "exporters": {*ENGINES, "exporters"},
-    "calculator": {*ENGINES, "calculator"},
-    "lammps": {*ENGINES, "lammps"},
+    "calculator": {*ENGINES, "limits", "calculator"},
+    "lammps": {*ENGINES, "guard", "lammps"},
     "teachers": {*GRAPH, "teachers"},
     "statistics": BASE,
     "paired": {*BASE, "statistics"},
     "force_errors": BASE,
     "progress": BASE,
     "memory": BASE,
+    "limits": {*BASE, "memory", "student"},
     "velocities": BASE,
     "trajectory": BASE,
-    "md_loop": LOOP,
-    "md": {*LOOP, "md"},
+    "restart_state": {*BASE, "trajectory"},
+    "restart": {*BASE, "trajectory", "velocities", "md_record", "restart_state"},
+    "md_record": {*BASE, "velocities"},
+    "guard": {*ENGINES, "guard"},
+    "md_loop": {*LOOP, "guard"},
+    "md": {*LOOP, "guard", "md"},
     "protocols": {*RUN, "lammps", "exporters", "protocols"},
     "report": {*BASE, "protocols", "report"},
     "bench": {*RUN, "protocols", "bench"},

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
-from ase.md.verlet import VelocityVerlet
 
 from mlff_md.bench.flops import native_flops, peak_gflops
 from mlff_md.bench.peers import Maker, choose, peer_calls
@@ -253,6 +252,9 @@ def _evaluation(compute: Callable[[Atoms], object], structure: Atoms) -> Callabl
 def _ase_step(student: Student, structure: Atoms, threads: int) -> Callable[[], object]:
     atoms = structure.copy()
     atoms.calc = StudentForceFieldCalculator(student, threads=threads)
+    # Imports a third of a second of SciPy, which the options of the command do not need.
+    from ase.md.verlet import VelocityVerlet
+
     thermalize(atoms, 50.0, np.random.default_rng(0))
     dynamics = VelocityVerlet(atoms, timestep=0.1 * units.fs)
     dynamics.run(1)

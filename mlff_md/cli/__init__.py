@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from mlff_md._version import __version__
@@ -34,6 +35,7 @@ COMMANDS = {
     "report": "draw HTML, Markdown, JUnit XML and figures again from a report.json",
     "label": "sample molecules and label them with a teacher",
     "distill": "train a student on labelled frames",
+    "completion": "print a script that lets bash, zsh or fish complete commands and options",
 }
 """Command -> one line for ``--help``; the module is ``mlff_md.cli.<command>``."""
 
@@ -120,15 +122,29 @@ def _one_line(text: str) -> str:
 
 
 def _run(name: str, words: list[str]) -> int:
+    if name.startswith("-"):
+        print(f"mlff-md: error: {name} stands before the command; write it behind", file=sys.stderr)
+        return COULD_NOT_RUN
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
+        near = near or [command for command in COMMANDS if name in command]
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
         print(f"mlff-md: error: no command {name!r}; {hint}", file=sys.stderr)
         return COULD_NOT_RUN
-    module = importlib.import_module(f"mlff_md.cli.{name.replace('-', '_')}")
-    parser = Parser(prog=f"mlff-md {name}", example=module.EXAMPLE, about=COMMANDS[name])
-    module.configure(parser)
+    parser = build_parser(name)
     arguments = parser.parse_args(words)
     arguments.parser = parser
-    code: int = module.run(arguments)
+    code: int = _module(name).run(arguments)
     return code
+
+
+def build_parser(name: str) -> Parser:
+    """Return the parser of a command of :data:`COMMANDS`."""
+    module = _module(name)
+    parser = Parser(prog=f"mlff-md {name}", example=module.EXAMPLE, about=COMMANDS[name])
+    module.configure(parser)
+    return parser
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"mlff_md.cli.{name.replace('-', '_')}")

@@ -11,6 +11,7 @@ from mlff_md.cli.judging import (
     add_report_options,
     given_thresholds,
     provenance,
+    refuse_used,
     write_and_print,
 )
 from mlff_md.cli.model import add_model_options, make_calculator, short_name
@@ -56,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     thresholds = given_thresholds(arguments)
     atoms = read_structure(arguments.structure)
     out = Path(arguments.out or _default_out(arguments))
+    if not (out / "raw" / "run.json").exists():
+        refuse_used(out, arguments)  # a report that is not of a comparison
     model, master = make_calculator(arguments), teacher(arguments.teacher)
     with provenance() as facts:
         raw = compare.run(

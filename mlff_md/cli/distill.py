@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from mlff_md.cli.output import say
+from mlff_md.cli.output import say, told_warnings
 from mlff_md.cli.parser import Parser
 from mlff_md.errors import ConfigError
 
@@ -24,6 +24,18 @@ def configure(parser: Parser) -> None:
         required=True,
         help="folder of checkpoints, log.jsonl and the student; run again to go on",
     )
+    parser.add_argument(
+        "--from-flagged",
+        metavar="FILE",
+        nargs="+",
+        help="frames that a guard wrote (mlff-md md --guard): label them with the teacher and "
+        "train a finished student on them for some minutes, instead of a new one",
+    )
+    parser.add_argument(
+        "--student",
+        metavar="STUDENT",
+        help="with --from-flagged: which student (default: that of the configuration)",
+    )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="(default: 1)")
 
 
@@ -34,14 +46,41 @@ def run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
     import torch
 
+    torch.set_num_threads(arguments.threads)
+    if arguments.from_flagged:
+        return _repair(arguments)
+    if arguments.student:
+        raise ConfigError("--student does nothing without --from-flagged; leave it out")
     from mlff_md.distill.train import distill
 
-    torch.set_num_threads(arguments.threads)
-    student = distill(arguments.config, arguments.out, log=_print)
+    with told_warnings():
+        student = distill(arguments.config, arguments.out, log=_print)
     path = os.path.join(arguments.out, f"{student.name}.safetensors")
     accuracy = student.manifest.accuracy["validation"]["all"]
     say(f"validation force R2 {accuracy['r2']:.5f}, MAE {accuracy['mae_eV_per_A']:.4f} eV/Å")
     say(f"student: {path}")
+    return 0
+
+
+def _repair(arguments: argparse.Namespace) -> int:
+    from mlff_md.distill.flagged import repair
+
+    done = repair(
+        arguments.config,
+        arguments.from_flagged,
+        arguments.out,
+        student=arguments.student,
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    for what, before, after in (
+        ("flagged frames kept out of training", done.before, done.after),
+        ("validation", done.validation_before, done.validation_after),
+    ):
+        say(
+            f"{what}: force MAE {before.mae_eV_per_A:.3f} -> {after.mae_eV_per_A:.3f} eV/Å, "
+            f"R2 {before.r2:.5f} -> {after.r2:.5f}"
+        )
+    say(f"student: {done.path}")
     return 0
 
 

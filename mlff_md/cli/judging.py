@@ -81,7 +81,7 @@ def refuse_used(out: Path, arguments: argparse.Namespace, *, raw: bool = False) 
     if raw and (out / "raw").exists():
         raise ConfigError(
             f"{out} holds raw data without a report, perhaps of an interrupted run; pass --force "
-            "to replace them"
+            "to replace them" + (", or --resume to go on" if "resume" in arguments else "")
         )
 
 

@@ -17,6 +17,8 @@ _MODEL = "student (see mlff-md models) or .safetensors file (default: tiny)"
 _LMP = "this LAMMPS executable (default: the first that has the pair style)"
 _OWN = "only a LAMMPS with the package PYTHON, whose own pair_style python it is"
 
+_STRUCTURES = (".xyz", ".extxyz", ".cif", ".pdb", ".traj")
+
 
 def configure(parser: Parser) -> None:
     """Add the subcommands and their options."""
@@ -146,8 +148,12 @@ def _deck(arguments: argparse.Namespace) -> int:
 
 
 def _run_deck(arguments: argparse.Namespace) -> int:
+    from mlff_md.errors import ConfigError
     from mlff_md.lammps.launcher import run_deck
 
+    if Path(arguments.deck).suffix in _STRUCTURES:
+        deck = shlex.quote(arguments.deck)
+        raise ConfigError(f"{deck} is a structure; make a deck of it: mlff-md lammps deck {deck}")
     return run_deck(
         arguments.deck,
         ranks=arguments.ranks,

@@ -25,8 +25,9 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace an existing trajectory")
     add_model_options(parser)
-    add_options(parser, run_nve, skip=("trajectory", "progress"))
-    known = ("trajectory", "progress", *chosen(parser.parse_args(["-"]), run_nve))
+    own = ("trajectory", "restart", "progress")
+    add_options(parser, run_nve, skip=own)
+    known = (*own, *chosen(parser.parse_args(["-"]), run_nve))
     add_options(parser, run_nvt, skip=known, documented_in=run_nve)
 
 
@@ -43,8 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(name)
     if out.exists() and out.samefile(arguments.structure):
         raise ConfigError(f"--out {out} is the structure itself; choose another")
-    if out.exists() and not arguments.force:
-        raise ConfigError(f"{out} exists; choose another --out or pass --force")
+    restart = out.with_name(f"{out.name}.restart")
+    _refuse_used(out, restart, arguments)
     function = run_nvt if arguments.ensemble == "nvt" else run_nve
     if function is run_nve:
         only_nvt = ("friction_per_ps", "keep_velocities")
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             atoms,
             make_calculator(arguments),
             trajectory=out,
+            restart=restart,
             progress=ConsoleProgress(),
             **chosen(arguments, function),
         )
@@ -63,3 +65,23 @@ def run(arguments: argparse.Namespace) -> int:
     say(f"total energy: first {energy[0]:.6f} eV, last {energy[-1]:.6f} eV")
     say(f"trajectory: {out}")
     return 0
+
+
+def _refuse_used(out: Path, restart: Path, arguments: argparse.Namespace) -> None:
+    from mlff_md.errors import ConfigError
+
+    if arguments.resume and arguments.force:
+        raise ConfigError("--resume goes on with a run, --force throws it away; leave one out")
+    if not out.exists() or arguments.force:
+        return
+    there = (restart / "run.json").exists()
+    if arguments.resume and not there:
+        raise ConfigError(
+            f"{out} has no checkpoints in {restart}: it cannot go on; choose another --out or pass "
+            "--force"
+        )
+    if not arguments.resume:
+        raise ConfigError(
+            f"{out} exists; choose another --out, pass --force to replace it"
+            + (", or --resume to go on with it" if there else "")
+        )

@@ -52,7 +52,7 @@ def make_calculator(arguments: argparse.Namespace) -> Any:
 
 
 def _no_such_model(model: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(model, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(model.lower(), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
     return f"no student, student file or teacher is called {model!r}; {hint}"
 

@@ -36,9 +36,12 @@ def configure(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the list or the card."""
     from mlff_md.errors import ConfigError
+    from mlff_md.student import zoo
 
     if not arguments.words:
         return _list(arguments.json)
+    if len(arguments.words) == 1 and arguments.words[0] in zoo.names():
+        raise ConfigError(f"did you mean 'mlff-md models show {arguments.words[0]}'?")
     if len(arguments.words) != 2 or arguments.words[0] not in ("show", "measure"):
         raise ConfigError("write 'mlff-md models', '... models show STUDENT' or '... measure ...'")
     if arguments.words[0] == "show":

@@ -10,7 +10,7 @@ import argparse
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 from mlff_md.errors import ConfigError
@@ -32,12 +32,25 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line with the nearest option that exists, and leave."""
-        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        unknown = re.match(r"unrecognized arguments: (-[\w-]+)", message)
         if unknown:
             options = [name for action in self._actions for name in action.option_strings]
-            near = difflib.get_close_matches(unknown[1], options, n=1)
-            message = f"no option {unknown[1]}" + (f"; did you mean {near[0]}?" if near else "")
+            near = _meant(unknown[1], options)
+            message = f"no option {unknown[1]}" + (f"; did you mean {near}?" if near else "")
         self.exit(COULD_NOT_RUN, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+_ELSEWHERE = {"--dt": "--timestep-fs", "--output": "--out", "-o": "--out", "-n": "--steps"}
+"""What other programs call our options."""
+
+
+def _meant(typed: str, options: Sequence[str]) -> str | None:
+    """Return the option that was probably meant: one that it begins, or else a similar one."""
+    if _ELSEWHERE.get(typed) in options:
+        return _ELSEWHERE[typed]
+    begun = [name for name in options if typed.startswith("--") and name.startswith(typed)]
+    near = begun or difflib.get_close_matches(typed, options, n=1)
+    return near[0] if near else None
 
 
 def add_options(
@@ -147,12 +160,15 @@ def parameter_texts(function: Callable[..., Any]) -> Mapping[str, str]:
         line = line.replace("``", "")
         for name in names.split(","):
             if line and not line.startswith("As in "):
-                texts[name.strip()] = line[0].lower() + line[1:]
+                # Not the first letter of a name such as LAMMPS.
+                start = line[0] if line[1:2].isupper() else line[0].lower()
+                texts[name.strip()] = start + line[1:]
     return texts
 
 
 def _metavar(name: str, kind: str) -> str:
     unit = name.rsplit("_", 1)[-1] if "_" in name else ""
-    if unit in ("fs", "ps", "K", "A"):
-        return unit.upper() if unit != "A" else "ANGSTROM"
+    if unit in ("fs", "ps", "s", "K", "A", "bar"):
+        shown = unit.upper() if unit != "A" else "ANGSTROM"
+        return f"1/{shown}" if f"_per_{unit}" in name else shown
     return {"int": "N", "float": "X"}.get(kind, name.upper())

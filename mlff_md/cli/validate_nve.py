@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
-import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlff_md.cli.judging import (
+    add_report_options,
+    given_thresholds,
+    provenance,
+    refuse_used,
+    write_and_print,
+)
 from mlff_md.cli.model import add_model_options, make_calculator, short_name
-from mlff_md.cli.output import say, told_warnings
 from mlff_md.cli.parser import Parser, add_options, chosen, refuse_unused
 from mlff_md.errors import ConfigError
 
@@ -27,20 +29,11 @@ def configure(parser: Parser) -> None:
     from mlff_md.protocols import nve
 
     parser.add_argument("structure", help="any file that ASE reads: xyz, cif, pdb, ...")
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        help="folder of the report and the raw data (default: nve-STRUCTURE-MODEL)",
+    add_report_options(
+        parser,
+        out="folder of the report and the raw data (default: nve-STRUCTURE-MODEL)",
+        threshold="drift=0.01",
     )
-    parser.add_argument("--force", action="store_true", help="replace what --out already holds")
-    parser.add_argument(
-        "--threshold",
-        action="append",
-        default=[],
-        metavar="ID=LIMIT",
-        help="another limit for a check, such as drift=0.01; can be repeated",
-    )
-    parser.add_argument("--json", action="store_true", help="print report.json instead of a table")
     parser.add_argument(
         "--self-test",
         action="store_true",
@@ -61,20 +54,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the protocol, write the report and return the verdict's exit code."""
     from mlff_md.progress import ConsoleProgress
     from mlff_md.protocols import nve
-    from mlff_md.protocols.records import EXIT_CODES
-    from mlff_md.protocols.thresholds import parse_overrides, with_overrides
-    from mlff_md.report import write_report
     from mlff_md.structures import read_structure
 
     # Everything that could be wrong with the input is found before minutes of MD.
-    thresholds = with_overrides(parse_overrides(arguments.threshold))
+    thresholds = given_thresholds(arguments)
     atoms = read_structure(arguments.structure)
     out = Path(arguments.out or _default_out(arguments))
-    if not arguments.force:
-        _refuse_used(out)
+    if arguments.resume and arguments.force:
+        raise ConfigError("--resume goes on with a run, --force throws it away; leave one out")
+    if not (arguments.resume and (out / "raw" / "run.json").exists()):
+        refuse_used(out, arguments, raw=not arguments.resume)
     calculator = make_calculator(arguments)
-    started = time.perf_counter()
-    with told_warnings() as told:
+    with provenance() as facts:
         if arguments.self_test:
             report = _self_test(arguments, atoms, calculator, thresholds)
         else:
@@ -87,31 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
                 progress=ConsoleProgress(),
             )
             report = nve.analyze(raw, thresholds)
-    provenance = {
-        **report.provenance,
-        "command_line": shlex.join(["mlff-md", *sys.argv[1:]]),
-        "wall_time_s": round(time.perf_counter() - started, 1),
-        "warnings": told,
-    }
-    report = replace(report, provenance=provenance)
-    paths = write_report(report, out, overwrite=arguments.force)
-    if arguments.json:
-        say(report.to_json(), end="")
-    elif arguments.self_test:
-        from mlff_md.protocols.defects import table
-
-        say(table(report))
-        for check in report.checks:
-            if check.verdict != "pass":
-                say(f"  {check.verdict:<12} {check.id}: {check.summary}")
-        say(f"{report.title}: {report.verdict.upper()}")
-        say(f"report: {paths.html}")
-    else:
-        say(f"{report.title}: {report.verdict.upper()}")
-        for check in report.checks:
-            say(f"  {check.verdict:<12} {check.title}: {check.summary}")
-        say(f"report: {paths.html}")
-    return EXIT_CODES[report.verdict]
+    # Raw data that could be gone on with are of this very run: the report is theirs to replace.
+    overwrite = arguments.force or arguments.resume
+    lines = _self_test_lines if arguments.self_test else None
+    return write_and_print(report, out, facts, arguments, overwrite=overwrite, lines=lines)
 
 
 def _self_test(
@@ -139,15 +109,15 @@ def _self_test(
     )
 
 
-def _refuse_used(out: Path) -> None:
-    from mlff_md.protocols.records import DERIVED_FILES, REPORT_JSON
+def _self_test_lines(report: Report) -> Iterator[str]:
+    """Yield the table of the defects, and what did not pass."""
+    from mlff_md.protocols.defects import table
 
-    if any((out / name).exists() for name in (REPORT_JSON, *DERIVED_FILES)):
-        raise ConfigError(f"{out} already holds a report; choose another --out or pass --force")
-    if (out / "raw").exists():
-        raise ConfigError(
-            f"{out} holds a run without a report, perhaps interrupted; pass --force to replace it"
-        )
+    yield table(report)
+    for check in report.checks:
+        if check.verdict != "pass":
+            yield f"  {check.verdict:<12} {check.id}: {check.summary}"
+    yield f"{report.title}: {report.verdict.upper()}"
 
 
 def _default_out(arguments: argparse.Namespace) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -89,9 +90,15 @@ def fit_targets(dataset: Dataset, elements: Sequence[str], prior_energies: np.nd
 
 
 def make_buckets(
-    dataset: Dataset, model: PaddedFrames, sizes: Sequence[int]
+    dataset: Dataset,
+    model: PaddedFrames,
+    sizes: Sequence[int],
+    known: Targets | None = None,
 ) -> tuple[list[Bucket], Targets]:
     """Pad all frames to the next of ``sizes`` and subtract what the network need not learn.
+
+    A student that is trained further keeps the energies and the scale of its ``known`` targets;
+    those of a new one are fitted to the data.
 
     Raises
     ------
@@ -119,6 +126,9 @@ def make_buckets(
     for part in padded:
         prior_energies[part.frames] = part.prior.energies
     targets = fit_targets(dataset, elements, prior_energies)
+    if known is not None:
+        spread = targets.energy_spread * targets.scale_eV / known.scale_eV
+        targets = dataclasses.replace(known, energy_spread=spread)
     shifts = np.bincount(
         np.repeat(np.arange(len(counts)), counts),
         weights=targets.atomic_energies_eV[species],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,16 @@ from typing import Any
 import torch
 
 from mlff_md.errors import ConfigError, DataError
-from mlff_md.files import write_atomically
+from mlff_md.files import previous, write_keeping_previous
 
 NEWEST = "checkpoint.pt"
-PREVIOUS = "checkpoint-previous.pt"
 
 
 def save_checkpoint(folder: Path, fingerprint: str, state: Mapping[str, Any]) -> None:
     """Write a state; the checkpoint before stays as a reserve."""
     buffer = io.BytesIO()
     torch.save({"fingerprint": fingerprint, **state}, buffer)
-    path = folder / NEWEST
-    if path.exists():
-        os.replace(path, folder / PREVIOUS)
-    write_atomically(path, buffer.getvalue())
+    write_keeping_previous(folder / NEWEST, buffer.getvalue())
 
 
 def load_checkpoint(folder: Path, fingerprint: str) -> Mapping[str, Any] | None:
@@ -39,8 +35,7 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Mapping[str, Any] | None:
         If there are checkpoints and none can be read.
     """
     damaged = []
-    for name in (NEWEST, PREVIOUS):
-        path = folder / name
+    for path in (folder / NEWEST, previous(folder / NEWEST)):
         if not path.exists():
             continue
         try:
@@ -54,6 +49,12 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Mapping[str, Any] | None:
                 f"{folder} holds the checkpoint of another configuration or data set; choose "
                 "another --out"
             )
+        if damaged:
+            warnings.warn(
+                f"{damaged[0]} is damaged; going on from the checkpoint before it", stacklevel=2
+            )
+            # Else it would be kept as the reserve of the next one.
+            (folder / NEWEST).unlink()
         return state
     if damaged:
         raise DataError(

@@ -178,6 +178,9 @@ def _require(holds: bool, name: str, what: str, settings: Any) -> None:
         raise ConfigError(f"[training] {name} must be {what}, got {getattr(settings, name)}")
 
 
+_LARGEST = 2**63
+
+
 def _build(kind: Any, raw: Any, where: str) -> Any:
     if not isinstance(raw, dict):
         raise ConfigError(f"{where} must be a table")
@@ -186,6 +189,8 @@ def _build(kind: Any, raw: Any, where: str) -> Any:
     values = {}
     for key, value in raw.items():
         wanted = str(fields[key].type)
+        if type(value) is int and abs(value) >= _LARGEST:
+            raise ConfigError(f"{where}: {key} = {str(value)[:20]}... is out of range")
         if wanted == "float" and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if wanted.startswith("tuple") and isinstance(value, list):

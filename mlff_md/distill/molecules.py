@@ -72,7 +72,8 @@ def read_molecules(path: str | Path) -> tuple[Molecule, ...]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"molecule list {path} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"molecule list {path} cannot be read: {reason}") from error
     molecules = parse_molecules(text, source=str(path))
     check_molecules(molecules)
     return molecules

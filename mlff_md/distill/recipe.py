@@ -18,7 +18,7 @@ from mlff_md.distill.forcefield import embed, langevin_frames
 from mlff_md.distill.labelling import LabelProgress, label
 from mlff_md.distill.molecules import Molecule, training_molecules
 from mlff_md.distill.shards import Teacher, make_teacher, teacher_md
-from mlff_md.errors import DataError
+from mlff_md.errors import ConfigError, DataError
 
 ENUMERATED = 7200
 """Enumerated molecules in the training set."""
@@ -50,6 +50,10 @@ def label_training_set(
     About 58k frames of 8095 molecules; 50 minutes of one core with GFN2-xTB. See
     :func:`mlff_md.distill.labelling.label` for the arguments, resuming and errors.
     """
+    # Enumerating the molecules takes a while: what is wrong is said before.
+    if workers < 1:
+        raise ConfigError(f"workers must be at least 1, got {workers}")
+    make_teacher(teacher)
     return label(
         training_set_molecules(seed),
         out,

@@ -25,6 +25,7 @@ from mlff_md.distill.padded import PaddedFrames
 from mlff_md.distill.periodic import PeriodicFrames
 from mlff_md.engines import Engine, make_engine
 from mlff_md.files import write_atomically
+from mlff_md.folder_lock import sole_use
 from mlff_md.student import Manifest, Student, save_student
 from mlff_md.student.network import StudentForceField
 from mlff_md.student.prior import PRIOR
@@ -56,9 +57,13 @@ def distill(config: DistillConfig | str | Path, out: str | Path, log: Log | None
     SimulationError
         If the loss stops being finite.
     """
+    with sole_use(Path(out)):
+        return _distill(config, Path(out), log)
+
+
+def _distill(config: DistillConfig | str | Path, out: Path, log: Log | None) -> Student:
     if not isinstance(config, DistillConfig):
         config = DistillConfig.load(config)
-    out = Path(out)
     train = _load(config.data.train)
     train = train.select(_largest_force(train) <= config.data.max_force_eV_per_A)
     validation = _load(config.data.validation)
@@ -82,12 +87,13 @@ def distill(config: DistillConfig | str | Path, out: str | Path, log: Log | None
         if run.step % config.training.validate_every == 0 or done:
             errors = measure(_engine(_student(config, network, targets, run)), validation)
             record["validation"] = dataclasses.asdict(errors)
-        if run.step % config.training.checkpoint_every == 0 or done:
-            save_checkpoint(out, fingerprint, run.state())
         if "validation" in record or run.step % 100 == 0:
+            # Before the checkpoint: a record that is there too early is cut off, see _cut_log.
             _append(out / "log.jsonl", record)
             if log is not None:
                 log(record)
+        if run.step % config.training.checkpoint_every == 0 or done:
+            save_checkpoint(out, fingerprint, run.state())
 
     student = _student(config, network, targets, run)
     accuracy = {"validation": accuracy_record(_engine(student), validation)}

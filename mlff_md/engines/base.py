@@ -55,6 +55,9 @@ class Engine(ABC):
         (properties,) = assemble(graph, self.evaluate(graph))
         return properties
 
+    def forget_history(self) -> None:  # noqa: B027 - most engines have none
+        """Let no later result depend on the structures so far, not in the last digit either."""
+
     @abstractmethod
     def describe(self) -> Mapping[str, Any]:
         """Return what a report's provenance needs: engine, dtype, device, threads."""

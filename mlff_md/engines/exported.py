@@ -22,6 +22,7 @@ from typing import Any
 from mlff_md._version import __version__
 from mlff_md.errors import ConfigError, StudentFileError
 from mlff_md.student import Manifest, Student
+from mlff_md.student.domain import without_features
 
 ENGINE_OF_FORMAT: Mapping[str, str] = {
     "torchscript": "torchscript",
@@ -102,7 +103,10 @@ def metadata_of(student: Student, format: str) -> dict[str, str]:
         "mlff_md": __version__,
         "machine": platform.machine(),
     }
-    return {MANIFEST_KEY: student.manifest.to_json(), EXPORT_KEY: json.dumps(export)}
+    return {
+        MANIFEST_KEY: without_features(student.manifest).to_json(),
+        EXPORT_KEY: json.dumps(export),
+    }
 
 
 def is_exported(path: str | os.PathLike[str]) -> bool:
@@ -148,8 +152,8 @@ def parse_exported(
         if not trusted:
             raise StudentFileError(
                 f"{origin} is a program, which can do anything once it is loaded; if you know who "
-                "made it, pass trust=True (--trust), or its sha256; .safetensors and .onnx files "
-                "need no trust"
+                "made it, pass --trust (trust=True in Python, or its sha256); .safetensors and "
+                ".onnx files need no trust"
             )
         metadata = _archive_metadata(content, origin)
     if not {MANIFEST_KEY, EXPORT_KEY} <= set(metadata):
@@ -186,7 +190,10 @@ def _archive_metadata(content: bytes, origin: str) -> dict[str, str]:
                         raise StudentFileError(f"{origin}: its manifest is too long")
                     found[name] = archive.read(item).decode()
             return found
-    except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, RuntimeError) as error:
+    except StudentFileError:
+        raise
+    except Exception as error:
+        # zipfile and zlib raise whatever a damaged byte leads them into.
         raise StudentFileError(f"{origin} is damaged ({error})") from error
 
 

@@ -107,6 +107,10 @@ class NativeEngine(Engine):
         stress = stress_of(virial, self._volume_A3)
         return Properties(float(energies.sum()), energies, forces, virial, stress)
 
+    def forget_history(self) -> None:
+        """Forget the neighbor list, which orders the sums of large structures."""
+        self.kernel.reset()
+
     def describe(self) -> Mapping[str, Any]:
         """Return engine, dtype, device, threads and instruction set."""
         return {

@@ -261,6 +261,8 @@ def _run(command: list[Path | str], environment: Mapping[str, str], text: str = 
             timeout=_TIMEOUT_S,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ConfigError(f"{command[0]} cannot be run: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{command[0]} cannot be run: {error.strerror or error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(f"{command[0]} did not answer within {error.timeout:g} s") from error
     return done.stdout + done.stderr

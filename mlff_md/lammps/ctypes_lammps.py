@@ -110,6 +110,14 @@ class Lammps:
             return np.zeros(0, dtype=np.int32)
         return np.ctypeslib.as_array(ctypes.cast(address, POINTER(c_int)), shape=(count,))
 
+    def ids(self, count: int) -> NDArray[np.integer]:
+        """Return the ids of the first atoms, [count]; counted from 1 where LAMMPS has none."""
+        address = self.library.lammps_extract_atom(self.handle, b"id")
+        if count == 0 or not address:
+            return np.arange(1, count + 1)
+        kind = c_int if self.setting("tagint") == ctypes.sizeof(c_int) else c_int64
+        return np.ctypeslib.as_array(ctypes.cast(address, POINTER(kind)), shape=(count,))
+
     def masses(self) -> NDArray[np.float64] | None:
         """Return the mass of each type, ``float64 [types + 1]``; ``None`` if atoms have their own.
 

@@ -112,8 +112,9 @@ def write_deck(
         model = str(Path(model).resolve())
     data = data_file(atoms)
     parts = [
-        _head(atoms),
-        _pair(data, student, model, style, {"engine": engine, "dtype": dtype}, ranks),
+        beginning(
+            atoms, data, student, model, style=style, engine=engine, dtype=dtype, ranks=ranks
+        ),
         _output(data, student, sample_every),
         _motion(atoms, data, ensemble, steps, timestep_fs, temperature_K, pressure_bar, seed),
     ]
@@ -129,6 +130,32 @@ def write_deck(
     except OSError as error:
         raise ConfigError(f"cannot write the deck to {folder}: {explain(error)}") from error
     return folder / DECK_NAME
+
+
+def beginning(
+    atoms: Atoms,
+    data: DataFile,
+    student: Student,
+    model: str,
+    *,
+    style: str,
+    engine: str = "auto",
+    dtype: str = "float32",
+    ranks: int = 1,
+) -> str:
+    """Return the first part of a deck: units, box, atoms and pair style.
+
+    Parameters
+    ----------
+    atoms, data
+        The structure, and what is in its data file.
+    student, model
+        The student, and the name or path that ``pair_coeff`` gets.
+    style, engine, dtype, ranks
+        As for :func:`write_deck`.
+    """
+    options = {"engine": engine, "dtype": dtype}
+    return f"{_head(atoms)}\n{_pair(data, student, model, style, options, ranks)}"
 
 
 def _check(

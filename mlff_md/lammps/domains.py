@@ -21,7 +21,10 @@ from mlff_md.neighbors import NeighborList
 from mlff_md.structures import MIN_DISTANCE_A, check_distances
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from mlff_md.engines import Engine
+    from mlff_md.lammps.watch import Watch
 
 _SKIN_A = 1.0
 _MARGIN_A = 1e-3
@@ -49,12 +52,12 @@ class Share:
 
 
 class OneRank:
-    """Evaluation where one rank owns all atoms."""
+    """Evaluation where one rank owns all atoms, under a guard's eyes if there is a ``watch``."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, watch: Watch | None = None) -> None:
         from ase import Atoms
 
-        self._engine, self._atoms = engine, Atoms()
+        self._engine, self._atoms, self._watch = engine, Atoms(), watch
 
     def evaluate(self, lammps: Lammps, numbers_by_type: NDArray[np.int64]) -> Share:
         """Evaluate the current positions.
@@ -67,6 +70,8 @@ class OneRank:
         ------
         StructureError
             If the structure cannot be evaluated.
+        SimulationError
+            If the guard stops the run.
         """
         count = lammps.setting("nlocal")
         numbers = numbers_by_type[lammps.types(count)]
@@ -76,7 +81,12 @@ class OneRank:
             return share
         if len(chosen) < count:
             numbers, positions = numbers[chosen], positions[chosen]
-        properties = self._engine.compute(self._structure(numbers, positions, lammps.box()))
+        structure = self._structure(numbers, positions, lammps.box())
+        properties = self._engine.compute(structure)
+        if self._watch is not None:
+            self._watch.look(
+                lammps.step(), structure, properties.energies, lambda: lammps.ids(count)[chosen]
+            )
         share.energies[chosen] = properties.energies
         share.forces[chosen] = properties.forces
         share.virial[:] = _six(-properties.virial)
@@ -86,7 +96,7 @@ class OneRank:
 
     def _structure(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], box: Box
-    ) -> object:
+    ) -> Atoms:
         from ase import Atoms
 
         if len(self._atoms) != len(numbers):

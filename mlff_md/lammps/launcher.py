@@ -38,11 +38,14 @@ class Launch:
         All of it.
     build
         The LAMMPS.
+    log
+        Its log file, if it is not ``log.lammps`` in the folder that it runs in.
     """
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
     build: Build
+    log: Path | None = None
 
 
 def styles_of(deck: Path) -> frozenset[str]:
@@ -174,7 +177,7 @@ def prepare(
         command += ["-var", name, value]
     if log is not None:
         command += ["-log", str(log)]
-    return Launch(tuple(command), build.environment(), build)
+    return Launch(tuple(command), build.environment(), build, log)
 
 
 def _mpirun_options(kind: str, ranks: int) -> list[str]:
@@ -186,6 +189,53 @@ def _mpirun_options(kind: str, ranks: int) -> list[str]:
     if ranks > (os.cpu_count() or 1):
         options.append("--oversubscribe")
     return options
+
+
+def execute(launch: Launch, folder: Path, *, timeout_s: float = 600.0) -> str:
+    """Run a deck without output on the screen.
+
+    Parameters
+    ----------
+    launch
+        From :func:`prepare`.
+    folder
+        Where it runs.
+    timeout_s
+        LAMMPS is killed after this time, s.
+
+    Returns
+    -------
+    str
+        LAMMPS' error messages; empty if it ended well.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be started, or takes too long.
+    """
+    command = [*launch.command, "-screen", "none"]
+    try:
+        done = subprocess.run(
+            command,
+            env=dict(launch.environment),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+        )
+    except OSError as error:
+        raise ConfigError(f"{command[0]} cannot be run: {error.strerror or error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(f"{command[0]} did not answer within {error.timeout:g} s") from error
+    if done.returncode == 0:
+        return ""
+    log = launch.log or folder / "log.lammps"
+    told = log.read_text(errors="replace") if log.is_file() else ""
+    errors = re.findall(r"^ERROR.*", f"{done.stderr}\n{done.stdout}\n{told}", re.M)
+    return "; ".join(dict.fromkeys(errors)) or f"exit code {done.returncode}"
 
 
 def run_deck(

@@ -17,6 +17,10 @@ per species           symbol, ``char[8]``
 per element           symbol, ``char[8]``; mass, ``double``, u
 arrays                ``double`` atomic energies, prior and splines; ``float`` weights, padded to
                       8 bytes with zeros
+``int64[2]``          whether the training domain follows; width of its features, 0 for none
+domain                ``double`` shortest distances, 0 for none; with features also ``double``
+                      lowest and highest energies and the limit, ``float`` means and whiteners,
+                      padded; see :mod:`mlff_md.student.environments`
 ``uint64``            FNV-1a hash of all words of 8 bytes before
 ====================  ==========================================================================
 """
@@ -36,14 +40,16 @@ from mlff_md._version import __version__
 from mlff_md.engines.exported import is_exported, load_exported
 from mlff_md.errors import MlffError, StudentFileError
 from mlff_md.files import cache_folder, write_atomically
+from mlff_md.guard.inspector import widened
 from mlff_md.native.kernel import student_arrays
 from mlff_md.native.library import ABI, library_path
 from mlff_md.structures import MIN_DISTANCE_A
 from mlff_md.student import Student, load_student
+from mlff_md.student.domain import Domain
 from mlff_md.student.zoo import find
 
 MAGIC = b"MLFFPACK"
-FORMAT = 1
+FORMAT = 2
 SUFFIX = ".mlff"
 
 
@@ -64,9 +70,32 @@ def pack(student: Student) -> bytes:
     parts.append(struct.pack("=q", len(table)))
     parts.extend(struct.pack("=8sd", symbol.encode(), mass) for symbol, mass in table)
     parts.extend(array.tobytes() for array in arrays.values())
-    content = b"".join(parts)
-    content += b"\0" * (-len(content) % 8)
+    content = _padded(b"".join(parts))
+    content = _padded(content + _domain(student))
     return content + struct.pack("=Q", _hash(content))
+
+
+def _padded(content: bytes) -> bytes:
+    return content + b"\0" * (-len(content) % 8)
+
+
+def _domain(student: Student) -> bytes:
+    """Return what the guard of a run needs; two zeros if the student does not say."""
+    if not student.manifest.domain:
+        return struct.pack("=2q", 0, 0)
+    domain = Domain.from_manifest(student.manifest.domain, student.elements)
+    shortest = np.where(np.isfinite(domain.shortest_A), domain.shortest_A, 0.0)
+    known = domain.environments
+    if known is None or known.mean.shape[1] != student.manifest.architecture.hidden_dim:
+        return struct.pack("=2q", 1, 0) + shortest.tobytes()
+    low, high = widened(known.energy_low_eV, known.energy_high_eV)
+    numbers = (shortest, low, high, np.array([known.limit]))
+    return (
+        struct.pack("=2q", 1, known.mean.shape[1])
+        + b"".join(array.astype(np.float64).tobytes() for array in numbers)
+        + known.mean.tobytes()
+        + known.whitener.tobytes()
+    )
 
 
 def _hash(content: bytes) -> int:

@@ -24,6 +24,7 @@ from mlff_md.lammps.elements import check_masses, check_name, numbers_by_type
 from mlff_md.lammps.energy_fix import EnergyFix
 from mlff_md.lammps.ranks import Ranks
 from mlff_md.lammps.settings import Settings, read_settings
+from mlff_md.lammps.watch import Watch
 from mlff_md.units import KJ_PER_MOL_PER_EV
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ class Student:
         student, self._engine = self._settings.load()
         for name in self._types.values():
             check_name(name, self._engine.elements)
+        self._student = student
         self._layers = student.manifest.architecture.num_interactions
         self._lammps = lammps
         self._fix = EnergyFix.of(lammps)
@@ -197,10 +199,15 @@ class Student:
         self._numbers = numbers_by_type(self._types, lammps.setting("ntypes"))
         self._domain: OneRank | ManyRanks
         if self._ranks.size == 1:
-            self._domain = OneRank(self._engine)
+            guarded = self._settings.guard
+            self._domain = OneRank(
+                self._engine, Watch(self._student, self._engine) if guarded else None
+            )
         else:
             if not lammps.setting("newton_pair"):
                 raise ConfigError("several ranks need 'newton on' with pair_style python")
+            if self._settings.guard:
+                raise ConfigError("mlff_guard stop runs on one rank with pair_style python")
             self._domain = ManyRanks(self._engine, self._layers)
         self._started = True
 

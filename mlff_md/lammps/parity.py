@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,14 @@ from numpy.typing import NDArray
 
 from mlff_md.errors import ConfigError, DataError
 from mlff_md.lammps.deck import write_deck
-from mlff_md.lammps.launcher import choose_build, prepare, read_deck, styles_of, with_attach
+from mlff_md.lammps.launcher import (
+    choose_build,
+    execute,
+    prepare,
+    read_deck,
+    styles_of,
+    with_attach,
+)
 from mlff_md.units import KJ_PER_MOL_PER_EV
 
 if TYPE_CHECKING:
@@ -24,7 +29,6 @@ if TYPE_CHECKING:
 EV_PER_A3_BAR = 1602176.6208
 """1 eV/Å^3 in bar."""
 
-_TIMEOUT_S = 600.0
 _STARTS = ("minimize", "rerun", "run", "temper", "tad", "neb", "prd")
 """Commands at which the start of a deck is over."""
 
@@ -176,8 +180,9 @@ def evaluate_deck(
         start.write_text(text + _probe(folder), encoding="utf-8")
         log = folder / "log.lammps"
         launch = prepare(start, build, ranks=ranks, log=log)
-        command = [*launch.command, "-screen", "none"]
-        _execute(command, launch.environment, deck.resolve().parent, log)
+        trouble = execute(launch, deck.resolve().parent)
+        if trouble:
+            raise ConfigError(f"LAMMPS stopped: {trouble}")
         told = log.read_text(encoding="utf-8", errors="replace")
         return _read(folder, told, f"{build.path.name} of {build.version}")
 
@@ -229,29 +234,6 @@ def _probe(folder: Path) -> str:
         dump=folder / "forces",
         values=folder / "values",
     )
-
-
-def _execute(command: list[str], environment: Mapping[str, str], folder: Path, log: Path) -> None:
-    try:
-        done = subprocess.run(
-            command,
-            env=dict(environment),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ConfigError(f"{command[0]} cannot be run: {error}") from error
-    if done.returncode == 0:
-        return
-    told = log.read_text(errors="replace") if log.is_file() else ""
-    errors = re.findall(r"^ERROR.*", f"{done.stderr}\n{done.stdout}\n{told}", re.M)
-    line = "; ".join(dict.fromkeys(errors)) or f"exit code {done.returncode}"
-    raise ConfigError(f"LAMMPS stopped: {line}")
 
 
 def _read(folder: Path, log: str, lammps: str) -> Evaluated:

@@ -26,6 +26,8 @@ class Settings:
         As for :func:`mlff_md.engines.make_engine`.
     check_masses
         Whether the masses must fit the elements.
+    guard
+        Whether a run stops where the student leaves what it was trained on.
     """
 
     student: str = "tiny"
@@ -33,6 +35,7 @@ class Settings:
     dtype: str = "float32"
     threads: int = 1
     check_masses: bool = True
+    guard: bool = False
 
     def load(self) -> tuple[Student, Engine]:
         """Return the student and its engine.
@@ -67,10 +70,14 @@ def read_settings(lammps: Lammps) -> Settings:
         raise ConfigError(f"mlff_threads must be a number, not {threads!r}")
     if masses not in ("check", "any"):
         raise ConfigError(f"mlff_masses must be check or any, not {masses!r}")
+    guard = value("guard", "off")
+    if guard not in ("stop", "off"):
+        raise ConfigError(f"mlff_guard must be stop or off, not {guard!r}")
     return Settings(
         student=value("student", Settings.student),
         engine=value("engine", Settings.engine),
         dtype=value("dtype", Settings.dtype),
         threads=int(threads),
         check_masses=masses == "check",
+        guard=guard == "stop",
     )

@@ -129,6 +129,8 @@ class NativeKernel:
         if not handle:
             raise ConfigError(f"native engine: {error.value.decode()}")
         self._handle = handle
+        self._real = np.dtype(np.float32 if single_precision else np.float64)
+        self._count = 0  # atoms of the last evaluation that succeeded
         weakref.finalize(self, self._library.mlff_engine_free, handle)
         self._compute = self._library.mlff_engine_compute
 
@@ -188,6 +190,7 @@ class NativeKernel:
             *(self._handle, count, species.ctypes.data, positions.ctypes.data, cell.ctypes.data),
             *(pbc.ctypes.data, energies.ctypes.data, forces.ctypes.data, virial.ctypes.data),
         )
+        self._count = 0 if status else count
         if status:
             self._raise(status)
         return energies, forces, virial
@@ -221,9 +224,27 @@ class NativeKernel:
             *(centers.ctypes.data, neighbors.ctypes.data, vectors.ctypes.data),
             *(energies.ctypes.data, gradients.ctypes.data),
         )
+        self._count = 0 if status else len(species)
         if status:
             self._raise(status)
         return energies, gradients
+
+    def sent(self, layer: int) -> NDArray[np.floating]:
+        """Return what the atoms sent in a layer of the last evaluation, scalars first.
+
+        Returns
+        -------
+        sent
+            float [N, ...]. From 2048 atoms on :meth:`compute` sorts atoms in space, and the rows
+            are in that order.
+        """
+        size = self._library.mlff_stage_bytes(self._handle, layer, 0)
+        result = np.empty((self._count, size // self._real.itemsize), self._real)
+        rows = np.arange(self._count, dtype=np.int32)
+        self._library.mlff_stage_pack(
+            *(self._handle, layer, 0, self._count, rows.ctypes.data, result.ctypes.data)
+        )
+        return result
 
     def _raise(self, status: int) -> None:
         message = self._library.mlff_engine_error(self._handle).decode()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_md.errors import ConfigError, StructureError
+from mlff_md.folder_lock import sole_use
 from mlff_md.md import evaluate
 from mlff_md.progress import Progress, silent
 from mlff_md.protocols import (
@@ -214,17 +215,18 @@ def run(
         "held_out": held_out_error(model, teacher, temperature_K),
         "environment": environment(),
     }
-    claim(raw, record, overwrite=overwrite)
-    write_record(raw / "run.json", record)
-    if teacher_runs is not None:
-        borrow_teacher(raw, record, Path(teacher_runs))
-    told = progress or silent
-    runs = Runs(raw, settings, model, teacher, told)
-    told.begin("compare", runs.missing_steps)
-    try:
-        runs.make(atoms)
-    finally:
-        told.end()
+    with sole_use(raw):
+        claim(raw, record, overwrite=overwrite)
+        write_record(raw / "run.json", record)
+        if teacher_runs is not None:
+            borrow_teacher(raw, record, Path(teacher_runs))
+        told = progress or silent
+        runs = Runs(raw, settings, model, teacher, told)
+        told.begin("compare", runs.missing_steps)
+        try:
+            runs.make(atoms)
+        finally:
+            told.end()
     return raw
 
 

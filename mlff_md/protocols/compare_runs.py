@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,8 @@ from mlff_md.md import MdRun, UnstableRunError, evaluate, relax, run_nve, run_nv
 from mlff_md.progress import Part, Progress
 from mlff_md.protocols.compare_data import KICK_A, CompareSettings, raw_path
 from mlff_md.protocols.observables.frames import Frames, read_frames, write_frames
+from mlff_md.protocols.raw import checkpoints, remove_restart
+from mlff_md.restart_state import forget_history
 from mlff_md.units import ASE_TIME_UNIT_FS
 from mlff_md.velocities import remove_rigid_motion
 
@@ -68,6 +69,7 @@ class Runs:
             else:
                 frames = self._evaluate(raw_path(self.folder, "teacher", k), self.model)
             write_frames(raw_path(self.folder, part, k), frames)
+            remove_restart(self.folder)
             self._done += self._steps(part)
             self.progress.update(self._done)
 
@@ -119,19 +121,20 @@ class Runs:
                 friction_per_ps=_EQUILIBRATION_FRICTION_PER_PS,
                 seed=seed,
                 sample_every=10,
+                **checkpoints(self.folder, f"{part}-{k}-warm"),
                 progress=Part(self.progress, self._done),
             ).atoms
         except (SimulationError, StructureError) as error:
             return _nothing(start, s.steps, f"equilibration: {error}")
         remove_rigid_motion(warm)
-        return self._run(warm, self.teacher, seed, self._done + s.warm_steps)
+        return self._run(f"{part}-{k}", warm, self.teacher, seed, self._done + s.warm_steps)
 
     def _model_run(self, k: int, teacher: Frames) -> Frames:
         if not len(teacher):
             return _nothing(teacher.atoms, self.settings.steps, "the teacher has no start for it")
         # The same seed as the teacher's: a thermostat gives both the same noise.
         seed = self.settings.seed_of("teacher", k)
-        return self._run(teacher.structure(0), self.model, seed, self._done)
+        return self._run(f"model-{k}", teacher.structure(0), self.model, seed, self._done)
 
     def _kicked_run(self, k: int, teacher: Frames) -> Frames:
         if not len(teacher):
@@ -141,11 +144,13 @@ class Runs:
         kick = rng.normal(size=start.positions.shape)
         # KICK_A is the root mean square over the atoms, as the distance is measured later.
         start.positions += KICK_A * kick / np.sqrt((kick**2).sum() / len(start))
-        return self._run(start, self.teacher, self.settings.seed_of("teacher", k), self._done)
+        seed = self.settings.seed_of("teacher", k)
+        return self._run(f"kicked-{k}", start, self.teacher, seed, self._done)
 
     def _evaluate(self, run_of: Path, calculator: Any) -> Frames:
         """Let one force field evaluate frames of the other's run, up to where that ended."""
         run = read_frames(run_of)
+        forget_history(calculator)
         wanted = [int(frame) for frame in self.settings.label_frames if frame < len(run)]
         forces, energies, trouble = [], [], None
         for number, frame in enumerate(wanted):
@@ -167,7 +172,7 @@ class Runs:
         }
         return dataclasses.replace(run.select(wanted[: len(forces)]), **results)
 
-    def _run(self, start: Atoms, calculator: Any, seed: int, offset: int) -> Frames:
+    def _run(self, name: str, start: Atoms, calculator: Any, seed: int, offset: int) -> Frames:
         """Return the frames of one run; a blow-up is a result, told by its ``error``."""
         from ase.io import read
 
@@ -178,17 +183,17 @@ class Runs:
             "sample_every": s.frame_every,
             "trajectory_every": s.frame_every,
             "progress": Part(self.progress, offset),
+            **checkpoints(self.folder, name),
         }
         error, done = None, s.steps
-        with tempfile.TemporaryDirectory(prefix="mlff-md-compare-") as scratch:
-            common["trajectory"] = file = Path(scratch) / "run.traj"
-            try:
-                _integrate(start, calculator, s, seed, common)
-            except UnstableRunError as failure:
-                error, done = str(failure), failure.step
-            except (SimulationError, StructureError) as failure:
-                error, done = str(failure), 0
-            frames = read(file, ":") if file.exists() else []
+        common["trajectory"] = file = common["restart"].with_suffix(".traj")
+        try:
+            _integrate(start, calculator, s, seed, common)
+        except UnstableRunError as failure:
+            error, done = str(failure), failure.step
+        except (SimulationError, StructureError) as failure:
+            error, done = str(failure), 0
+        frames = read(file, ":") if file.exists() else []
         return _collect(start, frames, s, done, error)
 
 

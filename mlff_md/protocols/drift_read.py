@@ -49,6 +49,8 @@ def read(
         path = energies
         if not path.is_file():
             raise DataError(f"there is no file {path}")
+    if not path.stat().st_size:
+        raise DataError(f"{path.name} is empty")
     if path.suffix in _ASE_FILES:
         return _frames(path, timestep_fs, every)
     try:
@@ -104,7 +106,7 @@ def _frames(path: Path, timestep_fs: float | None, every: int | None) -> Traject
     for k, atoms in enumerate(frames):
         try:
             potential.append(_potential(atoms))
-        except (RuntimeError, KeyError, NotImplementedError) as error:
+        except (RuntimeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
             raise DataError(
                 f"frame {k} of {path.name} has no energy; give a table of energies (--energies)"
             ) from error
@@ -114,7 +116,7 @@ def _frames(path: Path, timestep_fs: float | None, every: int | None) -> Traject
                 "give a table of energies (--energies)"
             )
         kinetic.append(float(atoms.get_kinetic_energy()))
-        times.append(atoms.info.get("time_fs"))
+        times.append(_told(atoms, "time_fs", k, path))
     description = _description(path)
     if any(time is None for time in times):
         step = timestep_fs or description.get("timestep_fs")
@@ -128,11 +130,9 @@ def _frames(path: Path, timestep_fs: float | None, every: int | None) -> Traject
         timestep_fs = step
     clock, energy = np.array(times, dtype=float), np.array(potential) + np.array(kinetic)
     check_finite(clock, energy)
-    steps = {a.info.get("step") for a in frames[:2]}
-    if timestep_fs is None and len(steps) == 2 and None not in steps:
-        timestep_fs = abs(clock[1] - clock[0]) / abs(
-            frames[1].info["step"] - frames[0].info["step"]
-        )
+    first, second = (_told(atoms, "step", k, path) for k, atoms in enumerate(frames[:2]))
+    if timestep_fs is None and first is not None and second is not None and first != second:
+        timestep_fs = abs(clock[1] - clock[0]) / abs(second - first)
     run = EnergySeries(
         clock,
         energy,
@@ -171,6 +171,15 @@ def _potential(atoms: Atoms) -> float:
     return float(atoms.get_potential_energy())
 
 
+def _told(atoms: Atoms, name: str, frame: int, path: Path) -> float | None:
+    """Return a number that stands beside a frame."""
+    value = atoms.info.get(name)
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"frame {frame} of {path.name}: {name} is not a number") from error
+
+
 def _description(path: Path) -> dict[str, Any]:
     """Return what ASE's dynamics wrote into a .traj about itself."""
     if path.suffix != ".traj":
@@ -193,11 +202,7 @@ def _ase_bath(kind: object) -> str | None:
 def _count_atoms(path: Path, topology: Path | None) -> int:
     """Return the number of atoms of a trajectory: of a dump itself, else through MDAnalysis."""
     if path.suffix in _DUMPS:
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if line.startswith("ITEM: NUMBER OF ATOMS"):
-                    return int(next(lines, "0"))
-        raise DataError(f"{path.name} is no LAMMPS dump")
+        return _count_in_dump(path)
     try:
         import MDAnalysis
     except ImportError as error:
@@ -213,3 +218,17 @@ def _count_atoms(path: Path, topology: Path | None) -> int:
         raise DataError(
             f"MDAnalysis cannot read {path.name} ({reason}); pass --topology, or --n-atoms"
         ) from error
+
+
+def _count_in_dump(path: Path) -> int:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.startswith("ITEM: NUMBER OF ATOMS"):
+                    count = int(next(lines, "0"))
+                    if count < 1:
+                        raise ValueError(f"{count} atoms")
+                    return count
+    except ValueError as error:
+        raise DataError(f"{path.name} is damaged: it tells no number of atoms") from error
+    raise DataError(f"{path.name} is no LAMMPS dump")

@@ -70,14 +70,19 @@ class Trajectory:
     notes: tuple[str, ...] = ()
 
 
+_MOST_DECIMALS = 300
+
+
 def quantum(tokens: Iterable[str]) -> float:
     """Return the last digit that numbers were printed with: 0.001 for ``-12.345``."""
     finest = 0
     for token in tokens:
+        if not math.isfinite(number(token)):
+            continue  # for check_finite to refuse
         mantissa, _, exponent = token.lower().partition("e")
         decimals = len(mantissa.partition(".")[2]) - (int(exponent) if exponent else 0)
         finest = max(finest, decimals)
-    return 10.0**-finest
+    return 10.0 ** -min(finest, _MOST_DECIMALS)
 
 
 def number(token: str) -> float:

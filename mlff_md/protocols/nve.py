@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_md.errors import ConfigError, StructureError
-from mlff_md.md import evaluate
+from mlff_md.folder_lock import sole_use
+from mlff_md.md import MdRun, evaluate, run_nve
 from mlff_md.progress import Progress
 from mlff_md.protocols import nve_checks, nve_energy, nve_order
-from mlff_md.protocols.nve_data import KIND, NveData, load, raw_of
+from mlff_md.protocols.nve_data import KIND, NveData, NveSettings, load, raw_of
 from mlff_md.protocols.nve_figures import figures, quantities
+from mlff_md.protocols.nve_folder import is_finished, take_over
+from mlff_md.protocols.nve_lammps import lammps_runs
 from mlff_md.protocols.nve_order import OrderData
 from mlff_md.protocols.nve_order_checks import dt_order, order_figure, reversibility
 from mlff_md.protocols.nve_replicas import (
@@ -33,7 +37,12 @@ from mlff_md.protocols.provenance import (
     describe_structure,
     environment,
 )
-from mlff_md.protocols.raw import claim_folder, write_record
+from mlff_md.protocols.raw import (
+    checkpoints,
+    claim_folder,
+    remove_restart,
+    write_record,
+)
 from mlff_md.protocols.records import Check, Figure, Report, Threshold, overall_verdict
 from mlff_md.protocols.static import collect
 from mlff_md.protocols.static import load as load_static
@@ -42,6 +51,7 @@ from mlff_md.protocols.static_data import StaticData
 from mlff_md.protocols.static_figures import figures as static_figures
 from mlff_md.protocols.static_scans import GRADIENT_BLIND, GRADIENT_TITLE
 from mlff_md.protocols.thresholds import THRESHOLDS
+from mlff_md.restart_state import forget_history
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -66,9 +76,11 @@ def validate_nve(
     static: bool = True,
     order_steps: int | None = None,
     reversal_steps: int | None = None,
+    md: str = "ase",
     seed: int = 0,
     thresholds: Mapping[str, Threshold] = THRESHOLDS,
     overwrite: bool = False,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Run the NVE protocol and judge it: :func:`run`, then :func:`analyze`.
@@ -77,7 +89,7 @@ def validate_nve(
     ----------
     atoms, calculator, mode, replicas, steps, timestep_fs, temperature_K, equilibration_fs
         As in :func:`run`.
-    relax_first, static, order_steps, reversal_steps, seed, overwrite, progress
+    relax_first, static, order_steps, reversal_steps, md, seed, overwrite, resume, progress
         As in :func:`run`.
     out
         Folder for the raw data (``out/raw``); a temporary one, removed at the end, unless given.
@@ -104,8 +116,10 @@ def validate_nve(
             static=static,
             order_steps=order_steps,
             reversal_steps=reversal_steps,
+            md=md,
             seed=seed,
             overwrite=overwrite,
+            resume=resume,
             progress=progress,
         )
         return analyze(raw, thresholds)
@@ -126,8 +140,10 @@ def run(
     static: bool = True,
     order_steps: int | None = None,
     reversal_steps: int | None = None,
+    md: str = "ase",
     seed: int = 0,
     overwrite: bool = False,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Make the replicas and write ``out/raw/replica-<k>.npz`` and ``out/raw/run.json``.
@@ -170,10 +186,17 @@ def run(
         full 4000).
     reversal_steps
         Steps there and back again for time reversal, 0 for none (default: 200).
+    md
+        What integrates the runs at constant energy: ``ase``, or for a student ``lammps``,
+        ``lammps:mlff`` or ``lammps:python``, by the pair style. Starts and static protocol
+        stay with the ASE calculator of the same engine.
     seed
         Seed; replica k always gets the same stream from it.
     overwrite
         Replace a run that is already in the folder.
+    resume
+        Go on with a run of the same settings that was cut off, to the same raw data to the last
+        bit as without the cut; begin if there is none yet.
     progress
         Told of every step of the whole protocol.
 
@@ -199,9 +222,11 @@ def run(
         equilibration_fs=equilibration_fs,
         order_steps=order_steps,
         reversal_steps=reversal_steps,
+        md=md,
     )
     settings.check()
     calculator = calculator if calculator is not None else atoms.calc
+    integrate = run_nve if md == "ase" else lammps_runs(calculator, md)
     if atoms.constraints:
         raise ConfigError(
             "the NVE protocol takes no constraints, they do work on the atoms; remove them with "
@@ -211,7 +236,6 @@ def run(
         raise StructureError("the NVE protocol needs at least two atoms: one alone does not move")
     evaluate(atoms, calculator)
     raw = Path(out) / "raw"
-    claim_folder(raw, overwrite=overwrite)
     record: dict[str, Any] = {
         "kind": KIND,
         "schema_version": "1.0",
@@ -220,28 +244,56 @@ def run(
         "structure": describe_structure(atoms),
         "calculator": describe_calculator(calculator),
         "environment": environment(),
+        "md": getattr(integrate, "name", "ASE"),
         "replicas": [],
     }
-    write_record(raw / "run.json", record)
-    start, trouble = common_start(atoms, calculator, settings)
-    starts = run_replicas(raw, record, start, trouble, calculator, settings, progress)
+    with sole_use(raw):
+        if not (resume and take_over(raw, record)):
+            claim_folder(raw, overwrite=overwrite)
+        elif is_finished(raw):
+            return raw
+        write_record(raw / "run.json", record)
+        _make(raw, record, atoms, calculator, settings, integrate, progress)
+        remove_restart(raw)
+    return raw
+
+
+def _make(
+    raw: Path,
+    record: dict[str, Any],
+    atoms: Atoms,
+    calculator: Any,
+    settings: NveSettings,
+    integrate: Callable[..., MdRun],
+    progress: Progress | None,
+) -> None:
+    """Make all runs; those that are finished already come from their checkpoints."""
+    start, trouble = common_start(raw, atoms, calculator, settings)
+    starts = run_replicas(raw, record, start, trouble, calculator, settings, progress, integrate)
     if starts and (settings.order_steps or settings.reversal_steps):
         record["order"] = nve_order.run(
             raw,
             starts,
             calculator,
-            timestep_fs=timestep_fs,
+            timestep_fs=settings.timestep_fs,
             order_steps=settings.order_steps,
             reversal_steps=settings.reversal_steps,
+            checkpoints=partial(checkpoints, raw),
+            integrate=integrate,
             progress=progress,
         )
         write_record(raw / "run.json", record)
-    if static:
+    if settings.static:
+        forget_history(calculator)
         record["static"] = collect(
-            raw, start or atoms, calculator, mode=mode, seed=seed, progress=progress
+            raw,
+            start or atoms,
+            calculator,
+            mode=settings.mode,
+            seed=settings.seed,
+            progress=progress,
         )
         write_record(raw / "run.json", record)
-    return raw
 
 
 def analyze(raw_folder: str | Path, thresholds: Mapping[str, Threshold] = THRESHOLDS) -> Report:
@@ -275,9 +327,12 @@ def analyze(raw_folder: str | Path, thresholds: Mapping[str, Threshold] = THRESH
     )
     record = data.record
     name = calculator_name(record["calculator"])
+    state = f"{data.settings['temperature_K']:g} K"
+    if data.settings.get("md", "ase") != "ase":
+        state += f", {record['md']}"
     return Report(
         command=COMMAND,
-        title=f"{name} on {record['structure']['name']}, {data.settings['temperature_K']:g} K",
+        title=f"{name} on {record['structure']['name']}, {state}",
         verdict=overall_verdict(checks),
         checks=checks,
         provenance={

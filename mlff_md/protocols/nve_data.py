@@ -69,6 +69,7 @@ class NveSettings:
     reversal_steps: int = 0
     static: bool = False
     mode: str = "standard"
+    md: str = "ase"
 
     def check(self) -> None:
         """Refuse what cannot be run."""

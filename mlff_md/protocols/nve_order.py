@@ -18,7 +18,7 @@ Merz, Shirts, PLOS ONE 13, e0202764 (2018).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_md.errors import DataError, SimulationError, StructureError
-from mlff_md.md import run_nve
+from mlff_md.md import MdRun, run_nve
 from mlff_md.progress import Part, Progress, silent
 from mlff_md.protocols.raw import ORDER_FILE, read_arrays, write_arrays
 
@@ -45,6 +45,8 @@ def run(
     timestep_fs: float,
     order_steps: int,
     reversal_steps: int,
+    checkpoints: Callable[[str], Mapping[str, Any]] = lambda _: {},
+    integrate: Callable[..., MdRun] = run_nve,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Run the starts at three time steps and back again; return the entry for the record.
@@ -63,6 +65,10 @@ def run(
         Steps at the largest time step; 0 leaves the order out.
     reversal_steps
         Steps each way; 0 leaves the reversal out.
+    checkpoints
+        Gives, for the name of a run, its options of :func:`mlff_md.md.run_nve` for restarting.
+    integrate
+        Runs at constant energy: :func:`mlff_md.md.run_nve` or its like.
     progress
         Told of every step.
     """
@@ -74,7 +80,18 @@ def run(
     try:
         for k, start in enumerate(starts):
             try:
-                _run_start(arrays, k, start, calculator, entry, order_steps, reversal_steps, told)
+                _run_start(
+                    arrays,
+                    k,
+                    start,
+                    calculator,
+                    entry,
+                    order_steps,
+                    reversal_steps,
+                    checkpoints,
+                    integrate,
+                    told,
+                )
             except (SimulationError, StructureError) as error:
                 entry["errors"].append(f"start {k}: {error}")
     finally:
@@ -91,18 +108,21 @@ def _run_start(
     entry: Mapping[str, Any],
     order_steps: int,
     reversal_steps: int,
+    checkpoints: Callable[[str], Mapping[str, Any]],
+    integrate: Callable[..., MdRun],
     progress: Progress,
 ) -> None:
     offset = k * (order_steps * (2**LEVELS - 1) + 2 * reversal_steps)
     coarse = entry["timestep_fs"]
     for level in range(LEVELS if order_steps else 0):
         part = Part(progress, offset)
-        made = run_nve(
+        made = integrate(
             start,
             calculator,
             steps=order_steps * 2**level,
             timestep_fs=coarse / 2**level,
             temperature_K=None,
+            **checkpoints(f"order-{k}-{level}"),
             progress=part,
         )
         arrays[f"energy_eV.{k}.{level}"] = made.total_energy_eV
@@ -110,13 +130,14 @@ def _run_start(
     if not reversal_steps:
         return
     there = start
-    for _ in range(2):
-        there = run_nve(
+    for way in ("there", "back"):
+        there = integrate(
             there,
             calculator,
             steps=reversal_steps,
             timestep_fs=coarse,
             temperature_K=None,
+            **checkpoints(f"{way}-{k}"),
             progress=Part(progress, offset),
         ).atoms
         there.set_momenta(-there.get_momenta())

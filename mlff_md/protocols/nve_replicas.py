@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,14 @@ from mlff_md.errors import ConfigError, SimulationError, StructureError
 from mlff_md.md import MdRun, UnstableRunError, relax, run_nve, run_nvt
 from mlff_md.progress import Part, Progress, silent
 from mlff_md.protocols.nve_data import MODES, NveSettings
-from mlff_md.protocols.raw import write_record, write_run
+from mlff_md.protocols.raw import (
+    RESTART_FOLDER,
+    checkpoints,
+    read_arrays,
+    write_arrays,
+    write_record,
+    write_run,
+)
 from mlff_md.velocities import remove_rigid_motion
 
 if TYPE_CHECKING:
@@ -35,8 +43,12 @@ def run_replicas(
     calculator: Any,
     settings: NveSettings,
     progress: Progress | None,
+    integrate: Callable[..., MdRun] = run_nve,
 ) -> list[Atoms]:
-    """Run the replicas, each into its file, and return the starts of the first of them."""
+    """Run the replicas, each into its file, and return the starts of the first of them.
+
+    ``integrate`` runs them at constant energy: :func:`mlff_md.md.run_nve` or its like.
+    """
     told = progress or silent
     told.begin("NVE", settings.replicas * settings.steps_each, settings.timestep_fs)
     starts: list[Atoms] = []
@@ -48,7 +60,9 @@ def run_replicas(
                 entry = {"stage": "relaxation", "error": trouble, "steps_done": 0, "file": None}
             else:
                 path = raw / f"replica-{k}.npz"
-                entry, warm = _run_replica(path, start, calculator, settings, replica_seed, part)
+                entry, warm = _run_replica(
+                    path, start, calculator, settings, replica_seed, part, integrate
+                )
             if warm is not None and len(starts) < settings.order_starts:
                 starts.append(warm)
             record["replicas"].append({"index": k, "seed": replica_seed, **entry})
@@ -59,19 +73,32 @@ def run_replicas(
 
 
 def common_start(
-    atoms: Atoms, calculator: Any, settings: NveSettings
+    raw: Path, atoms: Atoms, calculator: Any, settings: NveSettings
 ) -> tuple[Atoms | None, str | None]:
     """Return the start that all replicas share, or ``None`` and why there is none."""
     if not settings.relax_first:
         return atoms, None
+    kept = raw / RESTART_FOLDER / "start.npz"
+    if kept.exists():
+        start = atoms.copy()
+        start.positions[:] = read_arrays(kept)["positions_A"]
+        return start, None
     try:
-        return relax(atoms, calculator), None
+        start = relax(atoms, calculator)
     except (SimulationError, StructureError) as error:
         return None, str(error)
+    write_arrays(kept, {"positions_A": start.positions})
+    return start, None
 
 
 def _run_replica(
-    path: Path, start: Atoms, calculator: Any, settings: NveSettings, seed: int, progress: Progress
+    path: Path,
+    start: Atoms,
+    calculator: Any,
+    settings: NveSettings,
+    seed: int,
+    progress: Progress,
+    integrate: Callable[..., MdRun],
 ) -> tuple[dict[str, Any], Atoms | None]:
     """Equilibrate and run one replica; return its entry, which tells of a blow-up, and start."""
     entry: dict[str, Any] = {"stage": None, "error": None, "steps_done": 0, "file": None}
@@ -90,16 +117,18 @@ def _run_replica(
             seed=seed,
             # Often enough to catch a blow-up; nobody reads these samples.
             sample_every=10,
+            **checkpoints(path.parent, f"{path.stem}-warm"),
             progress=progress,
         ).atoms
         remove_rigid_motion(warm)
         stage = "NVE"
-        run = run_nve(
+        run = integrate(
             warm,
             calculator,
             steps=settings.steps,
             timestep_fs=timestep_fs,
             temperature_K=None,
+            **checkpoints(path.parent, path.stem),
             progress=Part(progress, settings.warm_steps),
         )
         entry["steps_done"] = settings.steps

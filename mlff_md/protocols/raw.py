@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ _SERIES: Mapping[str, tuple[int, ...]] = {
 """Series of a run and the shape of one sample."""
 STATIC_FILE, ORDER_FILE = _OTHER_FILES = ("static.npz", "order.npz")
 """What the static protocol and the order of the integrator leave beside the replicas."""
+RESTART_FOLDER = "restart"
+"""What an unfinished protocol goes on from, removed at its end."""
 _SCALARS = ("degrees_of_freedom", "timestep_fs", "sample_every")
 
 
@@ -171,9 +174,20 @@ def claim_folder(raw: Path, *, overwrite: bool) -> None:
             (raw / "run.json").unlink(missing_ok=True)
             for old in (*raw.glob("replica-*.npz"), *(raw / name for name in _OTHER_FILES)):
                 old.unlink(missing_ok=True)
+            remove_restart(raw)
         raw.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot make the folder {raw}: {error.strerror}") from error
+
+
+def checkpoints(raw: Path, name: str) -> dict[str, Any]:
+    """Return the options with which a run of a protocol goes on from where it was cut off."""
+    return {"restart": raw / RESTART_FOLDER / name, "resume": True, "checkpoint_s": 5.0}
+
+
+def remove_restart(raw: Path) -> None:
+    """Remove what a protocol that is finished, or thrown away, would have gone on from."""
+    shutil.rmtree(raw / RESTART_FOLDER, ignore_errors=True)
 
 
 def _remove_report(folder: Path) -> None:

@@ -62,14 +62,16 @@ class Architecture:
             *(self.hidden_dim, self.num_interactions, self.num_rbf),
             *(self.vector_dim, self.quadrupole_dim, self.mlp_dim, self.num_knots),
         )
-        if any(not isinstance(size, int) or not 1 <= size <= 4096 for size in sizes):
+        if any(type(size) is not int or not 1 <= size <= 4096 for size in sizes):
             raise StudentFileError(f"network sizes must be integers from 1 to 4096, got {sizes}")
+        if self.num_knots < 4:
+            raise StudentFileError(f"splines need at least 4 knots, got {self.num_knots}")
         if self.quadrupole_dim > self.vector_dim:
             raise StudentFileError(
                 f"quadrupole_dim must be at most vector_dim, got {self.quadrupole_dim} > "
                 f"{self.vector_dim}"
             )
-        if not 0.5 <= self.cutoff_A <= 50.0 or not self.neighbor_norm > 0.0:
+        if not 0.5 <= self.cutoff_A <= 50.0 or not 0.0 < self.neighbor_norm < 1e6:
             raise StudentFileError(
                 f"cutoff_A must be 0.5..50 Å and neighbor_norm positive, got "
                 f"{self.cutoff_A} and {self.neighbor_norm}"

@@ -35,25 +35,39 @@ def card(student: Student) -> str:
         f"license     {manifest.license}",
         f"sha256      {student.sha256}",
     ]
-    for title, key in (("for", "intended"), ("not for", "limits")):
-        if manifest.use.get(key):
-            lines += ["", *_wrapped(f"{title:<12}{manifest.use[key]}")]
-    training = manifest.training
-    if {"num_frames", "num_molecules"} <= set(training):
-        periodic = training.get("periodic") is True
-        kinds = "kinds of periodic structures" if periodic else "molecules"
-        lines += [
-            "",
-            f"trained on  {training['num_frames']:,} frames of "
-            f"{training['num_molecules']:,} {kinds}",
-        ]
-    for name, section in manifest.accuracy.items():
-        lines += ["", *_errors(name, section, shape.elements)]
+    lines += _safely(_use, manifest.use)
+    lines += _safely(_training, manifest.training)
+    lines += _safely(_accuracy, manifest.accuracy, shape.elements)
     lines += _safely(_nve, manifest.nve)
     lines += _safely(_robustness, manifest.robustness)
     lines += _safely(_speed, manifest.speed)
     lines += _safely(_domain, manifest.domain)
     return _plain("\n".join(lines))
+
+
+def _use(section: Mapping[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for title, key in (("for", "intended"), ("not for", "limits")):
+        if section.get(key):
+            lines += ["", *_wrapped(f"{title:<12}{section[key]}")]
+    return lines
+
+
+def _training(section: Mapping[str, Any]) -> list[str]:
+    if not {"num_frames", "num_molecules"} <= set(section):
+        return []
+    kinds = "kinds of periodic structures" if section.get("periodic") is True else "molecules"
+    return [
+        "",
+        f"trained on  {section['num_frames']:,} frames of {section['num_molecules']:,} {kinds}",
+    ]
+
+
+def _accuracy(section: Mapping[str, Any], elements: Sequence[str]) -> list[str]:
+    lines: list[str] = []
+    for name, measured in section.items():
+        lines += ["", *_errors(name, measured, elements)]
+    return lines
 
 
 def _errors(name: str, section: Mapping[str, Any], elements: Sequence[str]) -> list[str]:
@@ -132,12 +146,12 @@ def _domain(section: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _safely(lines: Any, section: Mapping[str, Any]) -> list[str]:
+def _safely(lines: Any, section: Mapping[str, Any], *more: Any) -> list[str]:
     """Return the lines of a section; one from a stranger's file may lack anything."""
     if not section:
         return []
     try:
-        return list(lines(section))
+        return list(lines(section, *more))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         name = lines.__name__.removeprefix("_")
         return ["", f"{name}: this section of the file is damaged"]

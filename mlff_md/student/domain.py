@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mlff_md.errors import StudentFileError
+from mlff_md.student.environments import Environments
+from mlff_md.student.manifest import Manifest
 
 _DIGITS = 4
 
@@ -37,6 +39,11 @@ class Domain:
         Frames measured.
     dataset_sha256
         Which ones.
+    environments
+        What its atoms saw around them; ``None`` where that was not measured.
+    even_electrons
+        Whether every frame had an even number of electrons, were it neutral: the student then
+        knows no radicals and no ions.
     """
 
     shortest_A: npt.NDArray[np.float64]
@@ -46,6 +53,8 @@ class Domain:
     num_atoms: npt.NDArray[np.int64]
     num_frames: int
     dataset_sha256: str
+    environments: Environments | None = None
+    even_electrons: bool = False
 
     def to_manifest(self, elements: Sequence[str]) -> dict[str, Any]:
         """Return the manifest's ``domain``: JSON types, rounded outwards to four digits."""
@@ -65,12 +74,16 @@ class Domain:
             for k, symbol in enumerate(elements)
             if self.num_atoms[k]
         }
-        return {
+        content: dict[str, Any] = {
             "num_frames": self.num_frames,
             "dataset_sha256": self.dataset_sha256,
+            "even_electrons": self.even_electrons,
             "shortest_A": pairs,
             "elements": by_element,
         }
+        if self.environments is not None:
+            content["environments"] = self.environments.to_manifest(elements)
+        return content
 
     @classmethod
     def from_manifest(cls, raw: Mapping[str, Any], elements: Sequence[str]) -> Domain:
@@ -108,9 +121,24 @@ class Domain:
                 atoms,
                 int(raw["num_frames"]),
                 str(raw["dataset_sha256"]),
+                Environments.from_manifest(raw["environments"], elements)
+                if "environments" in raw
+                else None,
+                bool(raw.get("even_electrons", False)),
             )
         except (KeyError, TypeError, ValueError, StopIteration, AttributeError) as error:
             raise StudentFileError(f"the student's domain is damaged ({error!r})") from error
+
+
+def without_features(manifest: Manifest) -> Manifest:
+    """Return the manifest for a file whose features are others, or cannot be had."""
+    if "environments" not in manifest.domain:
+        return manifest
+    elements = manifest.architecture.elements
+    domain = Domain.from_manifest(manifest.domain, elements)
+    assert domain.environments is not None
+    bare = replace(domain, environments=domain.environments.without_features())
+    return replace(manifest, domain=bare.to_manifest(elements))
 
 
 def _down(value: float) -> float:

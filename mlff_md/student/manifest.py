@@ -94,7 +94,7 @@ class Manifest:
         """
         try:
             raw = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise StudentFileError(f"{origin}: the manifest is damaged ({error})") from error
         if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
             raise StudentFileError(f"{origin} is not a student of mlff-md")
@@ -114,7 +114,7 @@ class Manifest:
             raw["prior_radii_A"] = tuple(float(x) for x in raw["prior_radii_A"])
             raw["energy_scale_eV"] = float(raw["energy_scale_eV"])
             manifest = cls(**raw)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise StudentFileError(f"{origin}: the manifest is damaged ({error})") from error
         manifest._check(origin)
         return manifest

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlff_md.errors import StudentFileError
+from mlff_md.student.domain import without_features
 from mlff_md.student.manifest import Manifest
 
 KEY, SCHEME = "mlff_md_quantization", "int8-rows-1"
@@ -40,7 +41,7 @@ def packed_file(manifest: Manifest, packed: Packed, manifest_key: str) -> bytes:
     """Return the content of a quantised file."""
     import safetensors.numpy
 
-    metadata = {manifest_key: manifest.to_json(), KEY: SCHEME}
+    metadata = {manifest_key: without_features(manifest).to_json(), KEY: SCHEME}
     arrays = {name: np.ascontiguousarray(array) for name, array in packed.items()}
     return safetensors.numpy.save(arrays, metadata=metadata)
 

@@ -1,0 +1,78 @@
+"""Damaged files of every kind: one clear line, nothing run, nothing touched, no hang."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from loaders import LOADERS
+from watch import no_longer_than, nothing_else_happens, scratch
+
+from mlff_md.cli import explain
+from mlff_md.errors import MlffError
+from mlff_md.memory import peak_MB
+
+FEW, MANY = 40, 3000
+MOST_MEMORY_MB = 512
+"""No file of a few kilobytes may take more, in all of its variations."""
+
+
+def fuzz(name: str, count: int, *, repeatable: bool) -> Counter[str]:
+    """Try damaged files of one kind; return how many were accepted and refused."""
+    loader, tried = LOADERS[name], Counter[str]()
+    if loader.needs and importlib.util.find_spec(loader.needs) is None:
+        pytest.skip(f"needs {loader.needs}")
+    with scratch() as folder, warnings.catch_warnings():
+        # A reader may warn of odd numbers; refusing them is what counts.
+        warnings.simplefilter("ignore")
+        path = Path(folder) / loader.name
+
+        @settings(
+            max_examples=count,
+            deadline=None,
+            database=None,
+            derandomize=repeatable,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(loader.inputs())
+        def one(content: bytes) -> None:
+            path.write_bytes(content)
+            try:
+                with no_longer_than(20), nothing_else_happens(path.parent):
+                    loader.read(path)
+                tried["accepted"] += 1
+            except MlffError as error:
+                line = explain(error)
+                assert line.isprintable(), repr(line)
+                assert 10 < len(line) < 1000, line
+                tried["refused"] += 1
+
+        path.write_bytes(b"")
+        with contextlib.suppress(MlffError):  # imports and caches of the first time
+            loader.read(path)
+        before = peak_MB()
+        one()
+        assert peak_MB() - before < MOST_MEMORY_MB
+    return tried
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_few_damaged_files(name: str) -> None:
+    tried = fuzz(name, FEW, repeatable=True)
+    assert tried.total() >= FEW // 2
+    assert tried["refused"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOADERS)
+def test_thousands_of_damaged_files(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tried = fuzz(name, MANY, repeatable=False)
+    with capsys.disabled():
+        print(f"\nfuzzed {name}: {tried.total()} files, {tried['refused']} refused")
+    assert tried.total() >= MANY // 2
