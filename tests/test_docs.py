@@ -32,6 +32,7 @@ PAGES = sorted(
     if path.name != "CHANGELOG.md"
 )
 SLOW = {
+    "docs/choosing.md",
     "docs/exporting.md",
     "docs/forces.md",
     "docs/guard.md",

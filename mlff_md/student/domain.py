@@ -137,7 +137,13 @@ def without_features(manifest: Manifest) -> Manifest:
     elements = manifest.architecture.elements
     domain = Domain.from_manifest(manifest.domain, elements)
     assert domain.environments is not None
-    bare = replace(domain, environments=domain.environments.without_features())
+    none = np.empty((len(elements), 0))
+    bare = replace(
+        domain,
+        feature_min=none,
+        feature_max=none,
+        environments=domain.environments.without_features(),
+    )
     return replace(manifest, domain=bare.to_manifest(elements))
 
 

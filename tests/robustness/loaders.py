@@ -182,7 +182,8 @@ def _frames(count: int = 3) -> list[Atoms]:
 def written(format: str, *, frames: int = 0, periodic: bool = False) -> bytes:
     """Return what ASE writes in a format, of so many frames of a run if any."""
     stream: Any = io.BytesIO() if format in ("traj", "cif") else io.StringIO()
-    what: Any = _frames(frames) if frames else bulk("Si", cubic=True) if periodic else molecule("CH3OH")
+    single = bulk("Si", cubic=True) if periodic else molecule("CH3OH")
+    what: Any = _frames(frames) if frames else single
     write(stream, what, format=format)
     content = stream.getvalue()
     return content if isinstance(content, bytes) else content.encode()
