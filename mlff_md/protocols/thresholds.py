@@ -120,7 +120,11 @@ THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
         "cutoff_energy_step": Threshold(1e-4, "eV", _FLOAT32_STEP.format("1.6e-5 eV", "2e-3 eV")),
         "cutoff_energy_step_float64": Threshold(1e-7, "eV", _FLOAT64.format("4e-9 eV")),
         "cutoff_force_step": Threshold(2e-4, "1", _FLOAT32_STEP.format("6e-5", "8e-4 or more")),
-        "cutoff_force_step_float64": Threshold(1e-7, "1", _FLOAT64.format("6e-9")),
+        "cutoff_force_step_float64": Threshold(
+            1e-6,
+            "1",
+            f"{_FLOAT64.format('1.1e-7, of EMT, whose cutoff function ends at 1e-4')}",
+        ),
         "repeatability": Threshold(
             1e-5,
             "1",

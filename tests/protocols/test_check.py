@@ -146,6 +146,7 @@ def test_options_and_files(raw: Path, tmp_path: Path) -> None:
         check.analyze(tmp_path / "check.json")
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "report"
     words = ["check", "ultra-tiny", "--formats", "onnx", "--evaluations", "200", "--out", str(out)]

@@ -455,6 +455,7 @@ def test_a_thermostat_gives_both_the_same_noise(master: ElasticNetwork) -> None:
     assert all(check.value == 0.0 for check in report.checks[3:])
 
 
+@pytest.mark.slow
 def test_crystals_are_compared_by_g_of_r_and_displacement() -> None:
     atoms = bulk("Cu", cubic=True) * (2, 2, 2)
     options = {**SHORT, "timestep_fs": 5.0, "steps": 60, "replicas": 3, "floor_replicas": 0}

@@ -50,6 +50,7 @@ def test_pair_terms_have_the_forces_and_stress_of_their_energy() -> None:
     assert np.allclose(copper.get_stress(), numerical.get_stress(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_defect_of_a_student_is_caught_by_the_static_protocol() -> None:
     ethanol = molecule("CH3CH2OH")
     report = self_test(ethanol, StudentForceFieldCalculator("ultra-tiny"), starts=0)
@@ -65,6 +66,7 @@ def test_every_defect_of_a_student_is_caught_by_the_static_protocol() -> None:
     assert len(text.splitlines()) > 20
 
 
+@pytest.mark.slow
 def test_calculator_with_a_fault_of_its_own_is_not_vouched_for() -> None:
     faulty = with_defect("force_unit", StudentForceFieldCalculator("ultra-tiny"))
     defects = ["direct_head", "rounded_forces"]

@@ -44,7 +44,7 @@ last on standard error. No file that was there is changed, and none is left behi
 had begun, its trajectory and what it needs to go on. `...` stands for what differs from machine to
 machine.
 
-`--debug` adds the traceback. Files are also damaged at random, thousands for each loader
+`--debug` adds the traceback. Files are also damaged at random, hundreds for each loader
 (`tests/robustness/test_fuzz.py`): they get such a line, too, run nothing and touch nothing else.
 """
 
