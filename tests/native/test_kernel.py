@@ -2,165 +2,43 @@
 
 from __future__ import annotations
 
-import pickle
-import subprocess
-import sys
-from functools import cache
-from pathlib import Path
-
 import numpy as np
 import pytest
-from ase import Atoms, units
-from ase.build import bulk, molecule
-from ase.md.velocitydistribution import thermalize_momenta
-from ase.md.verlet import VelocityVerlet
+from ase import Atoms
+from kernel_cases import (
+    GENERAL,
+    INSTRUCTION_SETS,
+    LARGE,
+    ONE,
+    PRECISIONS,
+    SMALL,
+    STRUCTURES,
+    THREADS,
+    TINY,
+    ULTRA_TINY,
+    arrays,
+    assert_close,
+    assert_same,
+    big_box,
+    evaluate,
+    kernel_of,
+    named_reference,
+    reference,
+    reference_of,
+    structure,
+    student_of,
+)
 
 from mlff_md import native
-from mlff_md.calculator import StudentForceFieldCalculator
-from mlff_md.engines import Evaluation, Properties, assemble, make_engine
-from mlff_md.errors import ConfigError, StructureError
+from mlff_md.engines import Evaluation, assemble
+from mlff_md.errors import StructureError
 from mlff_md.graph import Graph, build_graph, species_index
 from mlff_md.native import NativeKernel
-from mlff_md.student import Architecture, Manifest, Student, save_student
-from mlff_md.student.prior import prior_radii
+from mlff_md.student import Architecture
 
 pytestmark = pytest.mark.skipif(
     not native.available(), reason=native.why_unavailable() or "the native engine is there"
 )
-
-INSTRUCTION_SETS = native.instruction_sets() if native.available() else ()
-PRECISIONS = pytest.mark.parametrize("single", [True, False], ids=["single", "double"])
-THREADS = pytest.mark.parametrize("threads", [1, 2])
-
-GENERAL = Architecture(24, 3, 8, vector_dim=10, quadrupole_dim=5, mlp_dim=20)
-ONE = Architecture(1, 1, 6)
-SMALL = Architecture(8, 1, 6)
-ULTRA_TINY = Architecture(32, 2, 10, quadrupole_dim=16)
-TINY = Architecture(64, 2, 12)
-LARGE = Architecture(128, 3, 20)
-
-
-@cache
-def student_of(shape: Architecture) -> Student:
-    """An untrained student; unlike fresh torch layers it has biases, so that they are tested."""
-    rng = np.random.default_rng(shape.num_parameters)
-    weights = {}
-    for name, size in shape.weight_shapes().items():
-        spread = 0.2 if len(size) == 1 else 1.0 if "embedding" in name else (2 / sum(size)) ** 0.5
-        weights[name] = (spread * rng.normal(size=size)).astype(np.float32)
-    shifts = tuple(-10.0 * (k + 1) for k in range(len(shape.elements)))
-    manifest = Manifest("untrained", shape, 1.3, shifts, prior_radii(shape.elements))
-    return Student(manifest, weights, "")
-
-
-@cache
-def kernel_of(shape: Architecture, instruction_set: str, single: bool, threads: int):
-    """One kernel for many tests: nothing of one structure may reach the next."""
-    return NativeKernel(
-        student_of(shape),
-        single_precision=single,
-        threads=threads,
-        instruction_set=instruction_set,
-    )
-
-
-def box() -> Atoms:
-    """A triclinic cell with one vector shorter than the cutoff, so that atoms see themselves."""
-    atoms = bulk("C", "diamond", a=3.7, cubic=True) * (1, 2, 2)
-    atoms.numbers[::3] = 8
-    atoms.numbers[1::4] = 1
-    strain = np.array([[1.0, 0.12, 0.0], [0.0, 1.0, -0.2], [0.05, 0.0, 1.0]])
-    atoms.set_cell(atoms.cell.array @ strain, scale_atoms=True)
-    atoms.rattle(0.15, seed=3)
-    return atoms
-
-
-def big_box() -> Atoms:
-    """More atoms than the kernel keeps in the caller's order."""
-    atoms = bulk("C", "sc", a=2.4) * (13, 13, 13)
-    atoms.numbers[::2] = 1
-    atoms.rattle(0.3, seed=4)
-    return atoms
-
-
-def structure(name: str) -> Atoms:
-    if name == "molecule":
-        atoms = molecule("CH3CH2OH")
-        atoms.rattle(0.05, seed=1)
-        return atoms
-    if name == "atom":
-        return Atoms("N", [[0.3, -2.0, 7.0]])
-    if name == "atom and its images":
-        return Atoms(
-            "O", [[0.1, 0.2, 0.3]], cell=[[2, 0, 0], [0.9, 2.2, 0], [0.2, 1, 2.1]], pbc=True
-        )
-    if name == "out of reach":
-        return Atoms("OH", [[0, 0, 0], [0, 5.01, 0]])
-    if name == "inside the prior":
-        return Atoms("CHON", [[0, 0, 0], [0.5, 0, 0], [-1.1, 0.4, 0], [0.2, 0.1, 1.3]])
-    atoms = box()
-    if name == "slab":
-        atoms.pbc = [True, False, True]
-    elif name == "wire":
-        atoms.pbc = [True, False, False]
-        atoms.cell[1:] = 0.0  # what stands there for an open direction must not matter
-    elif name == "unwrapped":
-        images = np.random.default_rng(5).integers(-40, 41, size=(len(atoms), 3))
-        atoms.positions += images @ atoms.cell.array
-    else:
-        assert name == "box"
-    return atoms
-
-
-STRUCTURES = (
-    *("molecule", "box", "slab", "wire", "atom", "atom and its images", "out of reach"),
-    *("inside the prior", "unwrapped"),
-)
-
-
-def arrays(atoms: Atoms, elements: tuple[str, ...] = GENERAL.elements):
-    """What NativeKernel.compute takes."""
-    species = species_index(atoms.numbers, elements)
-    return species, atoms.positions.copy(), atoms.cell.array.copy(), atoms.pbc.copy()
-
-
-def reference_of(shape: Architecture, graph: Graph) -> list[Properties]:
-    return assemble(graph, torch_engine(shape).evaluate(graph))
-
-
-@cache
-def torch_engine(shape: Architecture):
-    return make_engine(student_of(shape), "torch", dtype="float64")
-
-
-def reference(shape: Architecture, atoms: Atoms) -> Properties:
-    (result,) = reference_of(shape, build_graph(atoms, shape.elements, shape.cutoff_A))
-    return result
-
-
-@cache
-def named_reference(shape: Architecture, name: str) -> Properties:
-    return reference(shape, structure(name))
-
-
-def assert_close(result, expected: Properties, single: bool) -> None:
-    """Both are as exact as their digits: the splines of the filters are part of the student."""
-    energies, forces, virial = result
-    largest = max(1.0, float(np.abs(expected.forces).max()))
-    tolerance = (1.5e-5 if single else 1e-10) * largest
-    assert np.abs(forces - expected.forces).max() <= tolerance
-    assert np.abs(energies - expected.energies).max() <= tolerance
-    assert abs(energies.sum() - expected.energy) <= tolerance * len(energies) ** 0.5
-    # A virial sums force times distance over all atoms.
-    assert np.abs(virial - expected.virial).max() <= tolerance * 5.0 * len(energies) ** 0.5
-
-
-def assert_same(result, expected) -> None:
-    for mine, theirs in zip(result, expected, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
-
-
-# ---- structures -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
@@ -248,13 +126,6 @@ def test_more_atoms_than_are_kept_in_order(single: bool, threads: int) -> None:
     assert_close(result, reference(SMALL, atoms), single)
 
 
-# ---- graphs ---------------------------------------------------------------------------------
-
-
-def evaluate(kernel: NativeKernel, graph: Graph):
-    return kernel.evaluate(graph.species, graph.edges, graph.vectors, graph.local)
-
-
 @pytest.mark.parametrize("name", ["molecule", "box", "inside the prior"])
 @THREADS
 @PRECISIONS
@@ -298,9 +169,6 @@ def test_a_graph_without_edges_or_atoms() -> None:
         np.zeros(0, np.int32), none, np.empty((0, 3)), np.zeros(0, dtype=bool)
     )
     assert energies.shape == (0,)
-
-
-# ---- determinism and the neighbor list --------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["molecule", "box"])
@@ -415,276 +283,3 @@ def test_pairs_inside_the_cutoff_are_counted_once() -> None:
     kernel.compute(*arrays(atoms))
     graph = build_graph(atoms, SMALL.elements, SMALL.cutoff_A)
     assert kernel.num_pairs == graph.n_edges // 2
-
-
-# ---- errors ---------------------------------------------------------------------------------
-
-
-def wrong_position(value: float):
-    def change(atoms: Atoms) -> None:
-        atoms.positions[2, 1] = value
-
-    return change
-
-
-def overlap(atoms: Atoms) -> None:
-    atoms.positions[3] = atoms.positions[2] + [0.0, 0.0, 1e-4]
-
-
-def cell_not_finite(atoms: Atoms) -> None:
-    atoms.cell[1, 1] = np.inf
-
-
-UNUSABLE = {
-    "nan": (wrong_position(np.nan), "not finite"),
-    "infinite": (wrong_position(-np.inf), "not finite"),
-    "far": (wrong_position(1e12), "too far away from the origin"),
-    "overlap": (overlap, "two atoms are at the same place"),
-    "cell": (cell_not_finite, "cell vector is not finite"),
-}
-
-
-@pytest.mark.parametrize("case", UNUSABLE)
-@THREADS
-def test_unusable_structures(threads: int, case: str) -> None:
-    kernel = kernel_of(GENERAL, INSTRUCTION_SETS[0], True, threads)
-    good = arrays(structure("box"))
-    before = kernel.compute(*good)
-    bad = structure("box")
-    change, message = UNUSABLE[case]
-    change(bad)
-    for _ in range(2):
-        with pytest.raises(StructureError, match=message):
-            kernel.compute(*arrays(bad))
-    assert_same(kernel.compute(*good), before)
-
-
-@pytest.mark.parametrize("index", [-1, 8, 2**31 - 1])
-def test_species_out_of_range(index: int) -> None:
-    kernel = kernel_of(GENERAL, INSTRUCTION_SETS[0], True, 2)
-    atoms = structure("molecule")
-    species, *rest = arrays(atoms)
-    before = kernel.compute(species, *rest)
-    wrong = species.copy()
-    wrong[-1] = index
-    with pytest.raises(ConfigError, match="a species index is out of range"):
-        kernel.compute(wrong, *rest)
-    graph = build_graph(atoms, GENERAL.elements, GENERAL.cutoff_A)
-    with pytest.raises(ConfigError, match="a species index is out of range"):
-        kernel.evaluate(wrong, graph.edges, graph.vectors, graph.local)
-    assert_same(kernel.compute(species, *rest), before)
-
-
-def test_no_atoms() -> None:
-    kernel = kernel_of(GENERAL, INSTRUCTION_SETS[0], True, 1)
-    with pytest.raises(ConfigError, match="number of atoms"):
-        kernel.compute(np.zeros(0, np.int32), np.zeros((0, 3)), np.eye(3), np.zeros(3, dtype=bool))
-
-
-@THREADS
-def test_wrong_edges(threads: int) -> None:
-    kernel = kernel_of(GENERAL, INSTRUCTION_SETS[0], True, threads)
-    graph = build_graph(structure("molecule"), GENERAL.elements, GENERAL.cutoff_A)
-    before = evaluate(kernel, graph)
-    sorted_by_center = "edges must be sorted by center and join existing atoms"
-    swapped = graph.edges[:, ::-1]
-    beyond, negative, no_center = graph.edges.copy(), graph.edges.copy(), graph.edges.copy()
-    beyond[1, 4], negative[1, 4], no_center[0, -1] = graph.n_atoms, -1, graph.n_atoms
-    for edges in (swapped, beyond, negative, no_center):
-        with pytest.raises(ConfigError, match=sorted_by_center):
-            kernel.evaluate(graph.species, edges, graph.vectors, graph.local)
-    short = graph.vectors.copy()
-    short[5] = 0.0
-    broken = graph.vectors.copy()
-    broken[5, 1] = np.nan
-    for vectors in (short, broken):
-        # In both directions, as it would come: only one of the two is evaluated.
-        both = vectors.copy()
-        i, j = graph.edges[:, 5]
-        (back,) = np.flatnonzero((graph.edges[0] == j) & (graph.edges[1] == i))
-        both[back] = -vectors[5]
-        with pytest.raises(StructureError, match="two atoms are at the same place"):
-            kernel.evaluate(graph.species, graph.edges, both, graph.local)
-    assert_same(evaluate(kernel, graph), before)
-
-
-def test_impossible_options() -> None:
-    student = student_of(SMALL)
-    with pytest.raises(ConfigError, match="threads must be 1"):
-        NativeKernel(student, threads=0)
-    with pytest.raises(ConfigError, match=r"lacks the instruction set magic; it has .*plain"):
-        NativeKernel(student, instruction_set="magic")
-
-
-# ---- memory ---------------------------------------------------------------------------------
-
-
-def test_memory_grows_and_is_kept() -> None:
-    kernel = NativeKernel(student_of(TINY))
-    empty = kernel.memory_bytes
-    weights = sum(array.nbytes for array in student_of(TINY).weights.values())
-    assert empty > weights
-    kernel.compute(*arrays(structure("molecule")))
-    small = kernel.memory_bytes
-    assert small > empty
-    # As many atoms in a volume as in water, 0.1 per cubic Å.
-    atoms = bulk("C", "sc", a=2.15) * (8, 8, 9)
-    atoms.rattle(0.2, seed=11)
-    kernel.compute(*arrays(atoms))
-    large = kernel.memory_bytes
-    assert small < large < 40_000 * len(atoms)
-    kernel.compute(*arrays(structure("molecule")))
-    assert kernel.memory_bytes == large
-    kernel.compute(*arrays(atoms))
-    assert kernel.memory_bytes == large
-
-
-# ---- the calculator ---------------------------------------------------------------------------
-
-
-def calculator_of(engine: str, **options) -> StudentForceFieldCalculator:
-    return StudentForceFieldCalculator(student_of(GENERAL), engine=engine, **options)
-
-
-def unknown_element(atoms: Atoms) -> None:
-    atoms.numbers[1] = 92
-
-
-def flat_cell(atoms: Atoms) -> None:
-    atoms.cell[2] = atoms.cell[0] + atoms.cell[1]
-
-
-def no_cell(atoms: Atoms) -> None:
-    atoms.cell[:] = 0.0
-
-
-BAD_FOR_ALL = {
-    "element": (unknown_element, "does not know U"),
-    "nan": (UNUSABLE["nan"][0], "position of atom 2 is not finite"),
-    "infinite": (UNUSABLE["infinite"][0], "position of atom 2 is not finite"),
-    "far": (UNUSABLE["far"][0], "away from the origin"),
-    "overlap": (overlap, r"atoms 2 .* and 3 .* are 0\.000 Å apart"),
-    "cell": (cell_not_finite, "cell is not finite"),
-    "flat": (flat_cell, "no volume"),
-    "none": (no_cell, "no volume"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_FOR_ALL)
-def test_same_messages_as_torch(case: str) -> None:
-    change, word = BAD_FOR_ALL[case]
-    messages = []
-    for engine in ("native", "torch"):
-        calculator = calculator_of(engine)
-        good = structure("box")
-        before = calculator.get_property("forces", good)
-        bad = good.copy()
-        change(bad)
-        with pytest.raises(StructureError, match=word) as raised:
-            calculator.get_property("forces", bad)
-        messages.append(str(raised.value))
-        assert np.array_equal(calculator.get_property("forces", good), before)
-    assert messages[0] == messages[1]
-    assert "\n" not in messages[0]
-
-
-def test_calculator_properties() -> None:
-    calculator = calculator_of("native", dtype="float64")
-    atoms = structure("box")
-    expected = named_reference(GENERAL, "box")
-    assert expected.stress is not None
-    largest = np.abs(expected.stress).max()
-    assert largest > 1e-3
-    assert np.abs(calculator.get_stress(atoms) - expected.stress).max() < 1e-7 * largest
-    assert calculator.get_potential_energy(atoms) == pytest.approx(expected.energy, abs=1e-6)
-    assert calculator.n_evaluations == 1
-    described = calculator.describe()
-    assert described["engine"] == "native"
-    assert described["instruction_set"] == INSTRUCTION_SETS[0]
-
-
-def test_pickling() -> None:
-    calculator = calculator_of("native", threads=2)
-    atoms = structure("box")
-    expected = calculator.get_property("forces", atoms)
-    other = pickle.loads(pickle.dumps(calculator))
-    assert other.n_evaluations == 0
-    assert other.describe() == calculator.describe()
-    assert np.array_equal(other.get_property("forces", atoms), expected)
-
-
-def test_dynamics() -> None:
-    steps = 50
-    positions = []
-    for engine, dtype in (("native", "float32"), ("torch", "float64")):
-        atoms = structure("molecule")
-        calculator = calculator_of(engine, dtype=dtype)
-        atoms.calc = calculator
-        thermalize_momenta(atoms, temperature_K=300, rng=np.random.default_rng(12))
-        VelocityVerlet(atoms, 0.5 * units.fs).run(steps)
-        assert calculator.n_evaluations == steps + 1
-        positions.append(atoms.positions.copy())
-    assert np.abs(positions[1] - structure("molecule").positions).max() > 0.05
-    assert np.abs(positions[0] - positions[1]).max() < 1e-4
-
-
-# ---- fork -----------------------------------------------------------------------------------
-
-FORK = """
-import gc, multiprocessing, sys, warnings
-import numpy as np
-from mlff_md.native import NativeKernel
-from mlff_md.student import load_student
-
-student_file, arrays_file, what = sys.argv[1:]
-student = load_student(student_file)
-kernel = NativeKernel(student, threads=2)
-given = list(np.load(arrays_file).values())
-before = kernel.compute(*given)
-
-def same(results):
-    return all(np.array_equal(a, b) for a, b in zip(results, before))
-
-def child(queue):
-    global kernel
-    if what == "evaluate":
-        answer = all([same(kernel.compute(*given)) for _ in range(5)])
-    elif what == "make":
-        answer = same(NativeKernel(student, threads=2).compute(*given))
-    else:
-        del kernel
-        gc.collect()
-        answer = True
-    queue.put(answer)
-
-fork = multiprocessing.get_context("fork")
-queue = fork.SimpleQueue()
-process = fork.Process(target=child, args=(queue,))
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # of threads at a fork: here on purpose
-    process.start()
-process.join(6)
-if process.is_alive():
-    process.kill()
-    sys.exit("the child hangs")
-answer = queue.get() if process.exitcode == 0 else None
-print(process.exitcode, answer, same(kernel.compute(*given)))
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
-@pytest.mark.parametrize("what", ["evaluate", "make", "free"])
-def test_fork(what: str, tmp_path: Path) -> None:
-    student = student_of(SMALL)
-    student_file, arrays_file = tmp_path / "student.safetensors", tmp_path / "box.npz"
-    save_student(student_file, student.manifest, student.weights)
-    np.savez(arrays_file, *arrays(structure("box")))
-    # A process of its own that can be ended: a fork that goes wrong hangs.
-    done = subprocess.run(
-        [sys.executable, "-c", FORK, student_file, arrays_file, what],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["0", "True", "True"]
