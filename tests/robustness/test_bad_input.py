@@ -108,10 +108,15 @@ def _process(case: Case, folder: Path) -> tuple[int, str]:
     words = case.command.split()
     out = folder / words[words.index("--out") + 1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "mlff_md", *words], cwd=folder, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "mlff_md", *words],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what runs in its background without it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
-        for _ in range(1200):
+        for _ in range(2400):
             if process.poll() is not None or (out.exists() and out.stat().st_size > 5000):
                 break
             time.sleep(0.05)
