@@ -61,8 +61,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "shell",
         choices=SHELLS,
-        help="bash, zsh or fish; save what is printed where the shell looks for completions, "
-        "for zsh as _mlff-md in a folder of $fpath, for fish as "
+        help="bash, zsh or fish; save what is printed where the shell looks for completions "
+        "(make that folder first), for zsh as _mlff-md in a folder of $fpath, for fish as "
         "~/.config/fish/completions/mlff-md.fish",
     )
 

@@ -111,7 +111,10 @@ def _of_structures() -> list[str]:
 
 
 def _say_failures(count: int) -> None:
-    say(f"{count} frames could not be labelled; the reasons are in the shards")
+    if count:
+        say(f"{count} frames could not be labelled; the reasons are in the shards")
+    else:
+        say("all frames were labelled")
 
 
 def _held_out(arguments: argparse.Namespace) -> int:
@@ -123,6 +126,8 @@ def _held_out(arguments: argparse.Namespace) -> int:
     refuse_unused(arguments, arguments.parser, unused, "for held-out splits")
     if Path(arguments.out).exists():
         raise ConfigError(f"{arguments.out} exists; choose another --out")
+    if Path(arguments.out).suffix != ".npz":
+        raise ConfigError(f"a held-out set is written as .npz, not {arguments.out!r}")
     given = arguments.molecules
     label_test_set(
         read_molecules(given) if given else hand_molecules(arguments.split),

@@ -48,8 +48,14 @@ def run(arguments: argparse.Namespace) -> int:
     _refuse_used(out, restart, arguments)
     function = run_nvt if arguments.ensemble == "nvt" else run_nve
     if function is run_nve:
-        only_nvt = ("friction_per_ps", "keep_velocities")
+        only_nvt = ("friction_per_ps",)
         refuse_unused(arguments, arguments.parser, only_nvt, "without --ensemble nvt")
+    options = dict(chosen(arguments, function))
+    if function is run_nve and arguments.keep_velocities:
+        refuse_unused(arguments, arguments.parser, ("temperature_K",), "with --keep-velocities")
+        if not atoms.has("momenta"):
+            raise ConfigError(f"{arguments.structure} holds no velocities to keep")
+        options["temperature_K"] = None
     with told_warnings():
         result = function(
             atoms,
@@ -57,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             trajectory=out,
             restart=restart,
             progress=ConsoleProgress(),
-            **chosen(arguments, function),
+            **options,
         )
     temperature = result.temperature_K
     say(f"{len(temperature)} samples, temperature {temperature.mean():.1f} K")

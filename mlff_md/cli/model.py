@@ -52,6 +52,10 @@ def make_calculator(arguments: argparse.Namespace) -> Any:
 
 
 def _no_such_model(model: str, known: Sequence[str]) -> str:
+    if os.path.isdir(model):
+        return f"{model} is a folder; give the .safetensors file in it"
+    if model.endswith((".onnx", ".pt", ".pt2")):
+        return f"there is no file {model}; 'mlff-md export' writes such files"
     near = difflib.get_close_matches(model.lower(), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
     return f"no student, student file or teacher is called {model!r}; {hint}"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
-from ase.io import write
+from ase.io import read, write
 
 from mlff_md.calculator import StudentForceFieldCalculator
 from mlff_md.cli import COMMANDS, explain, main
@@ -333,3 +333,18 @@ def test_training_settings_are_checked(change: dict, message: str) -> None:
         OptimizerConfig(**change)
     with pytest.raises(ConfigError, match="letters, digits"):
         StudentConfig("../evil")
+
+
+def test_md_keeps_velocities(
+    ethanol_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warm, run = tmp_path / "warm.traj", tmp_path / "run.traj"
+    common = ["--model", "ultra-tiny", "--steps", "5", "--trajectory-every", "5"]
+    assert main(["md", ethanol_file, "--ensemble", "nvt", "--out", str(warm), *common]) == 0
+    assert main(["md", str(warm), "--keep-velocities", "--out", str(run), *common]) == 0
+    before, after = read(warm, index=-1), read(run, index=0)
+    np.testing.assert_array_equal(before.get_momenta(), after.get_momenta())
+    cold = ["md", ethanol_file, "--keep-velocities", "--out", str(tmp_path / "no.traj"), *common]
+    assert main(cold) == 3
+    assert "holds no velocities to keep" in capsys.readouterr().err
+    assert main([*cold, "--temperature-K", "200"]) == 3
