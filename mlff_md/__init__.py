@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlff_md.md import run_nvt as run_nvt
     from mlff_md.protocols.compare import compare as compare
     from mlff_md.protocols.drift import analyze_drift as analyze_drift
+    from mlff_md.protocols.ensemble import validate_nvt as validate_nvt
     from mlff_md.protocols.forces import analyze_forces as analyze_forces
     from mlff_md.protocols.nve import validate_nve as validate_nve
     from mlff_md.report import write_report as write_report
@@ -41,6 +42,7 @@ _PUBLIC = {
     "run_nvt": "mlff_md.md",
     "teacher": "mlff_md.teachers",
     "validate_nve": "mlff_md.protocols.nve",
+    "validate_nvt": "mlff_md.protocols.ensemble",
     "write_report": "mlff_md.report",
 }
 

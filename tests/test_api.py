@@ -43,6 +43,7 @@ SECTIONS = {
     ),
     "Judging": (
         "mlff_md.validate_nve",
+        "mlff_md.validate_nvt",
         "mlff_md.compare",
         "mlff_md.analyze_forces",
         "mlff_md.analyze_drift",

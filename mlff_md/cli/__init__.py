@@ -23,6 +23,7 @@ from mlff_md.errors import MlffError
 
 COMMANDS = {
     "validate-nve": "does a force field conserve energy in MD? K replicas, a report, a verdict",
+    "validate-nvt": "does it sample the canonical ensemble? two temperatures, a report, a verdict",
     "forces": "compare each atom's force with the teacher's: R2, errors, angles, a verdict",
     "compare": "does MD with the model give what MD with its teacher gives? pairs of runs",
     "drift": "judge the energy conservation of a run that someone else made, by its log",

@@ -18,7 +18,7 @@ from mlff_md.errors import ConfigError, StructureError
 from mlff_md.folder_lock import sole_use
 from mlff_md.md import MdRun, evaluate, run_nve
 from mlff_md.progress import Progress
-from mlff_md.protocols import nve_checks, nve_energy, nve_order
+from mlff_md.protocols import nve_checks, nve_energy, nve_order, nve_restart
 from mlff_md.protocols.nve_data import KIND, NveData, NveSettings, load, raw_of
 from mlff_md.protocols.nve_figures import figures, quantities
 from mlff_md.protocols.nve_folder import is_finished, take_over
@@ -76,6 +76,7 @@ def validate_nve(
     static: bool = True,
     order_steps: int | None = None,
     reversal_steps: int | None = None,
+    restart_steps: int | None = None,
     md: str = "ase",
     seed: int = 0,
     thresholds: Mapping[str, Threshold] = THRESHOLDS,
@@ -89,7 +90,9 @@ def validate_nve(
     ----------
     atoms, calculator, mode, replicas, steps, timestep_fs, temperature_K, equilibration_fs
         As in :func:`run`.
-    relax_first, static, order_steps, reversal_steps, md, seed, overwrite, resume, progress
+    relax_first, static, order_steps, reversal_steps, restart_steps, md, seed, overwrite, resume
+        As in :func:`run`.
+    progress
         As in :func:`run`.
     out
         Folder for the raw data (``out/raw``); a temporary one, removed at the end, unless given.
@@ -116,6 +119,7 @@ def validate_nve(
             static=static,
             order_steps=order_steps,
             reversal_steps=reversal_steps,
+            restart_steps=restart_steps,
             md=md,
             seed=seed,
             overwrite=overwrite,
@@ -140,6 +144,7 @@ def run(
     static: bool = True,
     order_steps: int | None = None,
     reversal_steps: int | None = None,
+    restart_steps: int | None = None,
     md: str = "ase",
     seed: int = 0,
     overwrite: bool = False,
@@ -186,6 +191,9 @@ def run(
         full 4000).
     reversal_steps
         Steps there and back again for time reversal, 0 for none (default: 200).
+    restart_steps
+        Steps of a run that is made in one go and in two halves, 0 for none (default: 100; none
+        with LAMMPS, whose runs start from its own files).
     md
         What integrates the runs at constant energy: ``ase``, or for a student ``lammps``,
         ``lammps:mlff`` or ``lammps:python``, by the pair style. Starts and static protocol
@@ -222,6 +230,7 @@ def run(
         equilibration_fs=equilibration_fs,
         order_steps=order_steps,
         reversal_steps=reversal_steps,
+        restart_steps=restart_steps,
         md=md,
     )
     settings.check()
@@ -283,6 +292,16 @@ def _make(
             progress=progress,
         )
         write_record(raw / "run.json", record)
+    if starts and settings.restart_steps and settings.md == "ase":
+        record["restart"] = nve_restart.run(
+            raw,
+            starts[0],
+            calculator,
+            timestep_fs=settings.timestep_fs,
+            steps=settings.restart_steps,
+            progress=progress,
+        )
+        write_record(raw / "run.json", record)
     if settings.static:
         forget_history(calculator)
         record["static"] = collect(
@@ -321,6 +340,7 @@ def analyze(raw_folder: str | Path, thresholds: Mapping[str, Threshold] = THRESH
         drift,
         nve_energy.drift_per_100_steps(data, thresholds),
         *_order_checks(data, order, static, thresholds),
+        *_restart_check(folder, data, thresholds),
         nve_checks.momentum(data, thresholds),
         nve_checks.temperature(data, thresholds, energy=drift.verdict),
         *_static_checks(data, static, thresholds),
@@ -356,6 +376,12 @@ def _order_checks(
     if data.settings.get("reversal_steps"):
         made.append(reversibility(order, limits, precision))
     return tuple(made)
+
+
+def _restart_check(folder: Path, data: NveData, thresholds: Thresholds) -> list[Check]:
+    if not data.settings.get("restart_steps") or data.settings.get("md", "ase") != "ase":
+        return []
+    return [nve_restart.check(folder, data.record, thresholds)]
 
 
 def _static_checks(

@@ -28,6 +28,7 @@ MODES: Mapping[str, Mapping[str, Any]] = {
         "order_steps": 500,
         "order_starts": 3,
         "reversal_steps": 200,
+        "restart_steps": 100,
     },
     "standard": {
         "replicas": 5,
@@ -36,6 +37,7 @@ MODES: Mapping[str, Mapping[str, Any]] = {
         "order_steps": 1000,
         "order_starts": 3,
         "reversal_steps": 200,
+        "restart_steps": 100,
     },
     "full": {
         "replicas": 10,
@@ -44,6 +46,7 @@ MODES: Mapping[str, Mapping[str, Any]] = {
         "order_steps": 4000,
         "order_starts": 5,
         "reversal_steps": 200,
+        "restart_steps": 100,
     },
 }
 """Mode -> what it sets where nothing else is asked for."""
@@ -67,6 +70,7 @@ class NveSettings:
     order_steps: int = 0
     order_starts: int = 0
     reversal_steps: int = 0
+    restart_steps: int = 0
     static: bool = False
     mode: str = "standard"
     md: str = "ase"

@@ -27,8 +27,9 @@ _SERIES: Mapping[str, tuple[int, ...]] = {
     "force_power_eV_per_fs2": (),
 }
 """Series of a run and the shape of one sample."""
-STATIC_FILE, ORDER_FILE = _OTHER_FILES = ("static.npz", "order.npz")
-"""What the static protocol and the order of the integrator leave beside the replicas."""
+STATIC_FILE, ORDER_FILE = "static.npz", "order.npz"
+_OTHER_FILES = (STATIC_FILE, ORDER_FILE, "restart.npz", "ensemble.npz")
+"""What the parts of a protocol leave beside, or in place of, the replicas."""
 RESTART_FOLDER = "restart"
 """What an unfinished protocol goes on from, removed at its end."""
 _SCALARS = ("degrees_of_freedom", "timestep_fs", "sample_every")
