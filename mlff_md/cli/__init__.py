@@ -127,7 +127,9 @@ def _run(name: str, words: list[str]) -> int:
         print(f"mlff-md: error: {name} stands before the command; write it behind", file=sys.stderr)
         return COULD_NOT_RUN
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        near = difflib.get_close_matches(name, COMMANDS)
+        # Letters in another order are the likeliest slip.
+        near.sort(key=lambda command: sorted(command) != sorted(name))
         near = near or [command for command in COMMANDS if name in command]
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
         print(f"mlff-md: error: no command {name!r}; {hint}", file=sys.stderr)

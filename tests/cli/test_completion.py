@@ -69,7 +69,7 @@ def test_all_commands_are_read() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["valid"], ["validate-nve"]),
+        (["valid"], ["validate-nve", "validate-nvt"]),
         (["mod"], ["models"]),
         (["md", "--timestep"], ["--timestep-fs"]),
         (["md", "--ensemble", ""], ["nve", "nvt"]),
@@ -112,7 +112,7 @@ def test_zsh_reads_it(scripts: dict[str, Path]) -> None:
 
 
 def test_fish(scripts: dict[str, Path]) -> None:
-    assert in_fish(scripts["fish"], "valid") == ["validate-nve"]
+    assert in_fish(scripts["fish"], "valid") == ["validate-nve", "validate-nvt"]
     assert in_fish(scripts["fish"], "md a.xyz --ensemble ") == ["nve", "nvt"]
     assert in_fish(scripts["fish"], "lammps deck a.xyz --ensemble np") == ["npt"]
     assert in_fish(scripts["fish"], "validate-nve a.xyz --timestep") == ["--timestep-fs"]

@@ -214,6 +214,8 @@ STRUCTURES: Sequence[Case] = (
          "nanometres.xyz: every atom is within 0.3 Å of another, closer than any bond; positions are read as Å: is the file in nanometres?"),
     Case("one atom, which cannot move", "validate-nve argon.xyz --model emt",
          "the NVE protocol needs at least two atoms: one alone does not move"),
+    Case("temperatures in the wrong order", "validate-nvt ethanol.xyz --second-temperature-K 200",
+         "second_temperature_K must be above temperature_K, got 200.0 and 300.0"),
     Case("one atom", "compare argon.xyz --model emt --teacher emt",
          "a comparison needs at least two atoms: one alone does not move"),
     Case("too many atoms for the memory", "md large.extxyz",
