@@ -34,7 +34,7 @@ def made(folder: Path, change: str = "") -> Report:
         )
         potential = rng.gamma(1.5 * 9, thermal, N) - 300.0
         if change == "too hot":
-            kinetic *= 1.05
+            kinetic *= 1.08
         if change == "one element cold":
             kinetic *= np.array([1.0, 0.9, 1.3])
         if change == "held too tightly":
