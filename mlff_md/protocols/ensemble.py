@@ -141,7 +141,7 @@ def run(
         Steps at each temperature (default: 100000; quick 30000, full 1000000).
     timestep_fs
         Time step, fs. Langevin dynamics has an error of its own, which grows with the square
-        of it: at 0.5 fs bonds to hydrogen are about 1 % too cold.
+        of it: at 0.5 fs molecules with hydrogen were up to 1 % too cold.
     temperature_K
         The lower temperature, K.
     second_temperature_K
