@@ -2,7 +2,9 @@
 #include "edge_list.h"
 
 #include <algorithm>
+#include <tuple>
 
+#include "mlff_native.h"
 #include "neigh_list.h"
 
 namespace mlff_plugin {
@@ -101,6 +103,56 @@ void EdgeList::set_edges(const Atoms &atoms, double cutoff) {
   num_edges = e;
 }
 
+void EdgeList::set_candidates(const Atoms &atoms) {
+  two_sided_.clear();
+  one_sided_.clear();
+  for (std::int32_t n = 0; n < num_owned; n++) {
+    const int i = atom[n], *list = atoms.list->firstneigh[i];
+    for (int k = 0; k < atoms.list->numneigh[i]; k++) {
+      const int j = list[k] & NEIGHMASK;
+      const std::int32_t other = node[j];
+      if (other == n || other >= num_owned)
+        one_sided_.push_back({n, other, j});
+      else if (other > n) // the other direction is in the list of the other
+        two_sided_.push_back({n, other, j});
+    }
+  }
+  sort(two_sided_);
+  sort(one_sided_);
+  reserve(std::int64_t(two_sided_.size() + one_sided_.size()) + 1);
+}
+
+void EdgeList::sort(std::vector<Candidate> &candidates) {
+  std::sort(candidates.begin(), candidates.end(), [](const Candidate &a, const Candidate &b) {
+    return std::make_tuple(a.center / MLFF_NATIVE_TILE, a.neighbor, a.center, a.atom) <
+           std::make_tuple(b.center / MLFF_NATIVE_TILE, b.neighbor, b.center, b.atom);
+  });
+}
+
+void EdgeList::set_pairs(const Atoms &atoms, double cutoff) {
+  num_two_sided = take(atoms, two_sided_, cutoff * cutoff, 0);
+  num_edges = take(atoms, one_sided_, cutoff * cutoff, num_two_sided);
+}
+
+// Puts the candidates within the cutoff behind the edges that are there; returns how many there are
+// then.
+std::int64_t EdgeList::take(const Atoms &atoms, const std::vector<Candidate> &candidates,
+                            double limit, std::int64_t from) {
+  std::int64_t e = from;
+  for (const Candidate &c : candidates) {
+    const double *ri = atoms.x[atom[c.center]], *rj = atoms.x[c.atom];
+    double *d = &vector[3 * e], squared = 0.0;
+    for (int x = 0; x < 3; x++) {
+      d[x] = rj[x] - ri[x];
+      squared += d[x] * d[x];
+    }
+    center[e] = c.center;
+    neighbor[e] = c.neighbor;
+    e += squared < limit; // no branch: it could not be predicted
+  }
+  return e;
+}
+
 void EdgeList::reserve(std::int64_t edges) {
   if (edges <= std::int64_t(neighbor.size()))
     return;
@@ -113,7 +165,7 @@ void EdgeList::reserve(std::int64_t edges) {
 double EdgeList::bytes() const {
   const auto size = [](const auto &v) { return double(v.capacity() * sizeof(v[0])); };
   return size(species) + size(atom) + size(node) + size(center) + size(neighbor) + size(vector) +
-         size(depth_);
+         size(depth_) + size(two_sided_) + size(one_sided_);
 }
 
 } // namespace mlff_plugin

@@ -35,11 +35,18 @@ public:
   // Edges of the present positions, sorted by center.
   void set_edges(const Atoms &atoms, double cutoff);
 
+  // For the native engine, which takes a pair of two nodes of this rank once: candidates of this
+  // neighbor list, in the order that the engine likes; to be called after `set_nodes`.
+  void set_candidates(const Atoms &atoms);
+  // Those of them within the cutoff at the present positions, as edges; the first `num_two_sided`
+  // stand for both directions.
+  void set_pairs(const Atoms &atoms, double cutoff);
+
   int num_owned = 0; // nodes that this rank owns: the first
   std::vector<std::int32_t> species; // of the nodes
   std::vector<int> atom;             // of the nodes
   std::vector<int> node;             // of the atoms, -1: none
-  std::int64_t num_edges = 0;
+  std::int64_t num_edges = 0, num_two_sided = 0;
   std::vector<std::int32_t> center, neighbor; // of the edges, and more behind them
   std::vector<double> vector;
 
@@ -50,6 +57,15 @@ private:
   int add(int atom, int kind);
   void reserve(std::int64_t edges);
 
+  struct Candidate {
+    std::int32_t center, neighbor; // nodes
+    int atom;                      // what the neighbor is an image of, or itself
+  };
+  static void sort(std::vector<Candidate> &candidates);
+  std::int64_t take(const Atoms &atoms, const std::vector<Candidate> &candidates, double limit,
+                    std::int64_t from);
+
+  std::vector<Candidate> two_sided_, one_sided_;
   std::vector<std::uint8_t> depth_; // of the nodes, if ghosts are wide
   int most_depth_ = 0;
 };

@@ -17,6 +17,7 @@ namespace mlff_plugin {
   X(mlff_engine_error)                                                                             \
   X(mlff_engine_bytes)                                                                             \
   X(mlff_engine_edges)                                                                             \
+  X(mlff_scalars_sent)                                                                             \
   X(mlff_stage_begin)                                                                              \
   X(mlff_stage_send)                                                                               \
   X(mlff_stage_receive)                                                                            \

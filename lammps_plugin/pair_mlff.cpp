@@ -70,18 +70,19 @@ void PairMLFF::compute(int eflag, int vflag) {
     if (!wide_ghosts()) {
       find_owners();
       edges_.set_nodes(atoms(), owner_atom_);
+      if (stages())
+        edges_.set_candidates(atoms());
     }
     fresh_ = false;
   }
   if (wide_ghosts())
     edges_.set_wide_nodes(atoms(), student_.spec.cutoff_A, student_.spec.layers);
-  edges_.set_edges(atoms(), student_.spec.cutoff_A);
+  const bool staged = stages() && !vflag_atom;
+  staged ? edges_.set_pairs(atoms(), student_.spec.cutoff_A)
+         : edges_.set_edges(atoms(), student_.spec.cutoff_A);
   if (options_.guard)
     guard_pairs();
-  if (stages() && !vflag_atom)
-    compute_stages();
-  else
-    compute_edges();
+  staged ? compute_stages() : compute_edges();
 }
 
 void PairMLFF::check_positions() {
@@ -118,12 +119,13 @@ void PairMLFF::exchange_doubles(int count) {
 }
 
 void PairMLFF::exchange_features(int layer, bool reverse) {
-  if (comm->nprocs == 1)
-    return; // every ghost is its owner's node
+  const int bytes = kernel_.mlff_stage_bytes(engine_, layer, reverse);
+  if (comm->nprocs == 1 || bytes == 0)
+    return; // every ghost is its owner's node, or its species says it all
   layer_ = layer;
   reverse_ = reverse;
   features_ = true;
-  exchange_doubles((kernel_.mlff_stage_bytes(engine_, layer, reverse) + 7) / 8);
+  exchange_doubles((bytes + 7) / 8);
   features_ = false;
 }
 
@@ -156,7 +158,7 @@ void PairMLFF::compute_stages() {
   forces_.resize(3 * std::size_t(owned));
   const std::int32_t status = kernel_.mlff_stage_begin(
       engine_, owned, std::int64_t(edges_.atom.size()), edges_.species.data(), edges_.num_edges,
-      edges_.center.data(), edges_.neighbor.data(), edges_.vector.data());
+      edges_.num_two_sided, edges_.center.data(), edges_.neighbor.data(), edges_.vector.data());
   if (status != MLFF_OK)
     stop(kernel_.mlff_engine_error(engine_));
   for (int layer = 0; layer < layers; layer++) {
@@ -279,14 +281,12 @@ void PairMLFF::guard_energies() {
 // Now and then: surroundings unlike any in training.
 template <class Real> void PairMLFF::guard_environments() {
   const int layer = student_.spec.layers - 1;
-  const std::size_t bytes = kernel_.mlff_stage_bytes(engine_, layer, 0);
-  sent_.resize(bytes * edges_.num_owned);
+  std::vector<Real> scalars(student_.spec.hidden);
   int worst = -1;
   double most = 1.0;
   for (std::int32_t n = 0; n < edges_.num_owned; n++) {
-    Real *sent = reinterpret_cast<Real *>(sent_.data() + bytes * n);
-    kernel_.mlff_stage_pack(engine_, layer, 0, 1, &n, sent);
-    const double score = student_.domain.unusual(edges_.species[n], sent);
+    kernel_.mlff_scalars_sent(engine_, layer, 1, &n, scalars.data());
+    const double score = student_.domain.unusual(edges_.species[n], scalars.data());
     if (score > most) {
       most = score;
       worst = n;

@@ -86,7 +86,6 @@ private:
   bool fresh_ = true; // no nodes yet
   std::vector<double> energies_, forces_, gradients_;
   std::vector<std::uint8_t> local_;
-  std::vector<char> sent_; // what owned atoms sent in the last layer
 
   // What is being exchanged between ranks: features of a layer, or owners.
   bool features_ = false;

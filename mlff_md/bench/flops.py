@@ -31,7 +31,7 @@ def native_flops(shape: Architecture, num_atoms: int, num_pairs: int) -> float:
             *(shape.mlp_dim, shape.readout_dim),
         )
     )
-    value, rows, adjoint = 6, 6, 3  # of a filter; see native/src/pairs.h
+    value, both = 6, 11  # of a filter, and with its slope; see native/src/pairs.h
     dense, pairs = 2 * f * d, 0
     for layer in range(shape.num_interactions):
         first, last = layer == 0, layer == shape.num_interactions - 1
@@ -39,14 +39,12 @@ def native_flops(shape: Architecture, num_atoms: int, num_pairs: int) -> float:
         dense += 2 * (3 * v * 2 * v + 5 * q * q + (f + 2 * v + 2 * q) * h)
         dense += 2 * h * (f if last else f + v + q)
         dense += 0 if first else 2 * (f * h + h * messages)
-        forward = f * (value + 4) + v * (value + 2 + 12) + q * (value + 2 + 20)
-        reverse = f * (adjoint + rows)
-        reverse += v * (value + 2 + 24 + adjoint + rows) + q * (value + 2 + 40 + adjoint + rows)
-        if not first:
-            forward += v * (value + 2 + 12) + q * (value + 2 + 20)
-            reverse += f * (value + 4) + (v + q) * 4
-            reverse += v * (value + 2 + 24 + adjoint + rows + 4)
-            reverse += q * (value + 2 + 40 + adjoint + rows + 4)
+        forward = f * (value + 4) + v * (value + 2 + 3 * 4) + q * (value + 2 + 5 * 4)
+        if first:
+            reverse = f * 10 + v * (both + 3 * 7 + 2) + q * (both + 5 * 7 + 2)
+        else:
+            forward += v * (value + 3 * 4) + q * (value + 5 * 4)
+            reverse = f * (both + 9) + (v + q) * (2 * both + 13) + (3 * v + 5 * q) * 16
         pairs += forward + reverse
     return float(2 * dense * num_atoms + pairs * num_pairs)
 

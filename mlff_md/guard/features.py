@@ -23,16 +23,15 @@ if TYPE_CHECKING:
     from mlff_md.graph import Graph
     from mlff_md.student import Student
 
-UNSORTED_ATOMS = 2048
-"""From here on the native engine sorts atoms in space, and the order of its features is its own."""
+SORTED_FROM_ATOMS = 2048
+"""Of so many the native engine sorts them in space, and its features are in an order of its own."""
 
 Features = Callable[["Atoms"], NDArray[np.floating]]
 
 
 def kernel_features(kernel: NativeKernel, student: Student) -> NDArray[np.floating]:
     """Return the features (N, F) of the structure that this student's kernel evaluated last."""
-    shape = student.manifest.architecture
-    return kernel.sent(shape.num_interactions - 1)[:, : shape.hidden_dim]
+    return kernel.scalars_sent(student.manifest.architecture.num_interactions - 1)
 
 
 def make_features(student: Student) -> Features:

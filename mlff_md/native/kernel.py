@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mlff_md.errors import ConfigError, SimulationError, StructureError
 from mlff_md.native.library import ABI, Options, StudentSpec, load
 from mlff_md.student import Student
+from mlff_md.student.architecture import NORM_EPSILON
 from mlff_md.student.prior import (
     FLOOR_END,
     FLOOR_WIDTH,
@@ -20,9 +21,6 @@ from mlff_md.student.prior import (
     shortest_seen_A,
 )
 from mlff_md.student.radial import radial_splines
-
-NORM_EPSILON = 1e-4
-"""As in :mod:`mlff_md.student.network`, which needs torch."""
 
 _NO_MEMORY, _BAD_ARGUMENT = 1, 2
 
@@ -130,6 +128,7 @@ class NativeKernel:
             raise ConfigError(f"native engine: {error.value.decode()}")
         self._handle = handle
         self._real = np.dtype(np.float32 if single_precision else np.float64)
+        self._hidden = student.manifest.architecture.hidden_dim
         self._count = 0  # atoms of the last evaluation that succeeded
         weakref.finalize(self, self._library.mlff_engine_free, handle)
         self._compute = self._library.mlff_engine_compute
@@ -229,20 +228,19 @@ class NativeKernel:
             self._raise(status)
         return energies, gradients
 
-    def sent(self, layer: int) -> NDArray[np.floating]:
-        """Return what the atoms sent in a layer of the last evaluation, scalars first.
+    def scalars_sent(self, layer: int) -> NDArray[np.floating]:
+        """Return the scalars that the atoms sent in a layer of the last evaluation.
 
         Returns
         -------
-        sent
-            float [N, ...]. From 2048 atoms on :meth:`compute` sorts atoms in space, and the rows
+        scalars
+            float [N, F]. From 2048 atoms on :meth:`compute` sorts atoms in space, and the rows
             are in that order.
         """
-        size = self._library.mlff_stage_bytes(self._handle, layer, 0)
-        result = np.empty((self._count, size // self._real.itemsize), self._real)
+        result = np.empty((self._count, self._hidden), self._real)
         rows = np.arange(self._count, dtype=np.int32)
-        self._library.mlff_stage_pack(
-            *(self._handle, layer, 0, self._count, rows.ctypes.data, result.ctypes.data)
+        self._library.mlff_scalars_sent(
+            self._handle, layer, self._count, rows.ctypes.data, result.ctypes.data
         )
         return result
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from mlff_md._version import __version__
 from mlff_md.errors import MissingDependencyError
 
-ABI = 1
+ABI = 2
 """Version of ``mlff_native.h`` that this package speaks."""
 
 HOW_TO_GET_IT = (
@@ -64,9 +64,10 @@ _FUNCTIONS = {
         c_int32,
         [_POINTER, c_int64, *[_POINTER] * 2, c_int64, *[_POINTER] * 5],
     ),
+    "mlff_scalars_sent": (None, [_POINTER, c_int32, c_int64, _POINTER, _POINTER]),
     "mlff_stage_begin": (
         c_int32,
-        [_POINTER, c_int64, c_int64, _POINTER, c_int64, *[_POINTER] * 3],
+        [_POINTER, c_int64, c_int64, _POINTER, c_int64, c_int64, *[_POINTER] * 3],
     ),
     "mlff_stage_send": (None, [_POINTER, c_int32]),
     "mlff_stage_receive": (None, [_POINTER, c_int32]),
@@ -87,11 +88,13 @@ def library_path() -> Path | None:
     It lies beside this file. A source tree that is run without an editable installation takes
     the library of the installed package.
     """
-    folders = [Path(__file__).parent]
-    # More than one may be found: the egg-info that a build leaves in the source tree, too.
-    for installed in importlib.metadata.distributions(name="mlff-md"):
-        if installed.version == __version__:
-            folders.append(Path(str(installed.locate_file("mlff_md/native"))))
+    here = Path(__file__).parent
+    folders = [here]
+    if (here.parents[1] / "pyproject.toml").is_file():
+        # More than one may be found: the egg-info that a build leaves in the source tree, too.
+        for installed in importlib.metadata.distributions(name="mlff-md"):
+            if installed.version == __version__:
+                folders.append(Path(str(installed.locate_file("mlff_md/native"))))
     for folder in folders:
         for suffix in importlib.machinery.EXTENSION_SUFFIXES:
             path = folder / f"_kernel{suffix}"

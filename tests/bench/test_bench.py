@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from mlff_md.bench import bench
+from mlff_md.bench import bench, timing
 from mlff_md.bench.flops import native_flops
 from mlff_md.bench.structures import structure_of, water_box
-from mlff_md.bench.timing import interleaved
 from mlff_md.cli import main
 from mlff_md.errors import ConfigError
 from mlff_md.student.architecture import Architecture
@@ -38,11 +38,30 @@ def test_too_small_a_structure_is_refused() -> None:
 
 def test_every_contender_is_called_in_turn() -> None:
     calls: list[str] = []
-    timings = interleaved({name: lambda n=name: calls.append(n) for name in "ab"}, 0.0, least=3)
+    timings = timing.interleaved(
+        {name: lambda n=name: calls.append(n) for name in "ab"}, 0.0, least=3
+    )
     assert set(timings) == {"a", "b"}
-    assert all(timing.samples >= 3 for timing in timings.values())
+    assert all(told.samples >= 3 for told in timings.values())
     first_b, last_a = calls.index("b"), len(calls) - 1 - calls[::-1].index("a")
     assert last_a > first_b
+
+
+def test_median_best_and_the_slow_end_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls of 0.1 to 2 s on a made-up clock; before each, one that must not be counted."""
+    now = 0.0
+    seconds = iter([9.0, 9.0, *(wait for k in range(20) for wait in (9.0, 0.1 * (20 - k)))])
+
+    def call() -> None:
+        nonlocal now
+        now += next(seconds)
+
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now))
+    told = timing.interleaved({"a": call}, 0.0, least=20)["a"]
+    assert told.samples == 20
+    assert told.best_ms == pytest.approx(100.0)
+    assert told.median_ms == pytest.approx(1050.0)
+    assert told.p95_ms == pytest.approx(1905.0)
 
 
 def test_flops_of_a_case_counted_by_hand() -> None:
@@ -50,9 +69,25 @@ def test_flops_of_a_case_counted_by_hand() -> None:
     shape = Architecture(16, 1, 4, vector_dim=16, quadrupole_dim=16, mlp_dim=16)
     per_atom = 2 * 2 * (3 * 16 * 32 + 5 * 16 * 16 + 80 * 16 + 16 * 16 + 16 * 16)
     forward = 16 * (10 + 20 + 28)
-    reverse = 16 * (9 + 41 + 57)
+    reverse = 16 * (10 + 34 + 48)
     assert native_flops(shape, 1, 0) == per_atom
     assert native_flops(shape, 0, 1) == forward + reverse
+
+
+def test_flops_of_the_layers_after_the_first_counted_by_hand() -> None:
+    """They also send scalars through a dense layer, and carry vectors and quadrupoles over."""
+    one, two = (
+        Architecture(16, n, 4, vector_dim=16, quadrupole_dim=16, mlp_dim=16) for n in (1, 2)
+    )
+    sent = 2 * (16 * 16 + 16 * 5 * 16)
+    inner = 2 * (3 * 16 * 32 + 5 * 16 * 16 + 80 * 16)
+    last_to_first = 2 * 16 * 2 * 16  # the first layer is not the last: it also yields vectors
+    assert native_flops(two, 1, 0) - native_flops(one, 1, 0) == 2 * (
+        sent + inner + 2 * 16 * 16 + last_to_first
+    )
+    forward = 16 * (10 + 20 + 28) + 16 * (18 + 26)
+    reverse = 16 * (20 + 83 + 115)
+    assert native_flops(two, 0, 1) - native_flops(one, 0, 1) == forward + reverse
 
 
 def test_bench_reports_ratios_and_errors() -> None:

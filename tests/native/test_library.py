@@ -143,9 +143,17 @@ def test_another_version(unloaded: pytest.MonkeyPatch, random_student: Student) 
     assert make_engine(random_student, "auto").describe()["engine"] == "torchscript"
 
 
-@pytest.mark.parametrize(("version", "taken"), [(__version__, True), ("0.0.0", False)])
+@pytest.mark.parametrize(
+    ("marker", "version", "taken"),
+    [
+        ("pyproject.toml", __version__, True),
+        ("pyproject.toml", "0.0.0", False),
+        ("numpy", __version__, False),
+    ],
+    ids=["source tree", "another version", "installed itself"],
+)
 def test_a_source_tree_takes_the_installed_one(
-    version: str, taken: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    marker: str, version: str, taken: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     suffix = library.importlib.machinery.EXTENSION_SUFFIXES[0]
     installed = tmp_path / "site-packages" / "mlff_md" / "native"
@@ -154,7 +162,10 @@ def test_a_source_tree_takes_the_installed_one(
     distribution = SimpleNamespace(
         version=version, locate_file=lambda name: tmp_path / "site-packages" / name
     )
-    monkeypatch.setattr(library, "__file__", str(tmp_path / "source" / "library.py"))
+    source = tmp_path / "source" / "mlff_md" / "native"
+    source.mkdir(parents=True)
+    (tmp_path / "source" / marker).touch()
+    monkeypatch.setattr(library, "__file__", str(source / "library.py"))
     egg_info = SimpleNamespace(version=version, locate_file=lambda name: tmp_path / name)
     monkeypatch.setattr(
         library.importlib.metadata, "distributions", lambda name: [egg_info, distribution]

@@ -95,12 +95,23 @@ class Domain:
         table = np.array(edges, dtype=np.int32).reshape(-1, 3).T
         self.centers, self.neighbors = (np.ascontiguousarray(row) for row in table[:2])
         self.vectors = np.ascontiguousarray(graph.vectors[table[2]])
+        self.keep_pairs()
+
+    def keep_pairs(self) -> None:
+        """Of two directions between owned atoms keep one, in front; all that go outside follow."""
+        outward = self.neighbors >= len(self.owned)
+        image = self.neighbors == self.centers
+        two_sided = np.flatnonzero(~outward & (self.neighbors > self.centers))
+        order = np.concatenate([two_sided, np.flatnonzero(outward | image)])
+        self.num_two_sided = len(two_sided)
+        self.centers, self.neighbors = self.centers[order].copy(), self.neighbors[order].copy()
+        self.vectors = self.vectors[order].copy()
 
     def begin(self) -> int:
         return self.library.mlff_stage_begin(
             *(self.handle, len(self.owned), len(self.species), pointer(self.species)),
-            *(len(self.centers), pointer(self.centers), pointer(self.neighbors)),
-            pointer(self.vectors),
+            *(len(self.centers), self.num_two_sided),
+            *(pointer(self.centers), pointer(self.neighbors), pointer(self.vectors)),
         )
 
     def error(self) -> str:
@@ -227,11 +238,11 @@ def test_what_is_exchanged() -> None:
     shape = SHAPES["three layers"]
     kernel = NativeKernel(student_of(shape))
     size = load().mlff_stage_bytes
-    first, later = size(kernel._handle, 0, 0), size(kernel._handle, 1, 0)
-    assert 4 * sum(shape.message_dims(0)) <= first < later
-    # Later layers also send what an atom carries: vectors and quadrupoles.
+    later = size(kernel._handle, 1, 0)
+    assert size(kernel._handle, 0, 0) == 0  # the species says it all
+    # What an atom sends, and what it carries: vectors and quadrupoles.
     carried = 3 * shape.vector_dim + 5 * shape.quadrupole_dim
-    assert 4 * (sum(shape.message_dims(1)) + carried) <= later
+    assert later >= 4 * (sum(shape.message_dims(0)) + carried)
     for layer in range(3):
         assert size(kernel._handle, layer, 1) >= 4 * (shape.hidden_dim + carried)
     double = NativeKernel(student_of(shape), single_precision=False)
@@ -287,8 +298,16 @@ def unknown_species(domain: Domain) -> None:
     domain.species[-1] = 8
 
 
-def unsorted(domain: Domain) -> None:
-    domain.centers[0] = domain.centers[-1]
+def two_sided_with_ghost(domain: Domain) -> None:
+    domain.num_two_sided = len(domain.centers)
+
+
+def two_sided_with_itself(domain: Domain) -> None:
+    domain.neighbors[0] = domain.centers[0]
+
+
+def too_many_two_sided(domain: Domain) -> None:
+    domain.num_two_sided = len(domain.centers) + 1
 
 
 def unknown_neighbor(domain: Domain) -> None:
@@ -303,11 +322,17 @@ def overlap(domain: Domain) -> None:
 @pytest.mark.parametrize(
     ("change", "status", "message"),
     [
-        (starts_at_ghost, BAD_ARGUMENT, "edges must start at owned atoms"),
+        (starts_at_ghost, BAD_ARGUMENT, "pairs must start at owned atoms and join existing ones"),
         (too_many_owned, BAD_ARGUMENT, "the number of owned atoms is out of range"),
         (unknown_species, BAD_ARGUMENT, "a species index is out of range"),
-        (unsorted, BAD_ARGUMENT, "edges must be sorted by center and join existing atoms"),
-        (unknown_neighbor, BAD_ARGUMENT, "edges must be sorted by center and join existing atoms"),
+        (unknown_neighbor, BAD_ARGUMENT, "pairs must start at owned atoms and join existing ones"),
+        (
+            two_sided_with_ghost,
+            BAD_ARGUMENT,
+            "pairs must start at owned atoms and join existing ones",
+        ),
+        (two_sided_with_itself, BAD_ARGUMENT, "two-sided pairs must join two different atoms"),
+        (too_many_two_sided, BAD_ARGUMENT, "the number of two-sided pairs is out of range"),
         (overlap, OVERLAP, "two atoms are at the same place"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

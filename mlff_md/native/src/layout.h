@@ -88,8 +88,11 @@ public:
   virtual void receive_reverse(const Block &block, int layer) = 0;
   virtual void send_reverse(const Block &block, int layer) = 0;
 
+  // The scalars that an atom sent in a layer, in the network's precision.
+  virtual const void *scalars_sent(int64_t slot, int layer, int32_t species) const = 0;
+
   // What the pairs of a layer read of a neighbor, for exchange between processes: what it sent
-  // before `receive`, its adjoints before `receive_reverse`.
+  // before `receive`, its adjoints before `receive_reverse`. None where the species says it all.
   virtual int exchanged_bytes(int layer, bool reverse) const = 0;
   virtual void pack(int64_t slot, int layer, bool reverse, void *to) const = 0;
   virtual void unpack(int64_t slot, int layer, bool reverse, const void *from) = 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "layout.h"
+#include "mlff_native.h"
 #include "simd.h"
 
 namespace {
@@ -29,32 +30,37 @@ template <class Real> struct Table {
 };
 
 // Feature arrays of one layer, in chunks of W: scalars [W], vectors [3][W], quadrupoles [5][W].
-// What an atom sends has `M` numbers: scalars; chunk by chunk the filters of vectors along the pair
-// and, unless it is the first layer, of carried vectors; the same for quadrupoles. All offsets
-// within a chunk are constants: the loops run out of address registers otherwise.
+// `sent` has `sent_stride` numbers for each atom, in the first layer for each species: scalars, then
+// the factors of vectors along the pair, then those of its quadrupole. What an atom carries itself
+// it offers multiplied by its own factors already. The table has M columns: scalars; chunk by chunk
+// the filters of vectors along the pair and, unless it is the first layer, of carried vectors; the
+// same for quadrupoles. All offsets within a chunk are constants: the loops run out of address
+// registers otherwise.
 template <class Real> struct MessageArrays {
-  int F, V, Q, M;
+  int F, V, Q, sent_stride;
   Table<Real> table;
   const PairGeometry<Real> *geometry;
-  const int32_t *row, *center, *neighbor;
+  const int32_t *row, *center, *neighbor, *species;
   const Real *sent, *vectors, *quadrupoles; // what the neighbors offer
-  Real *h, *v, *t;                          // what the centers receive
+  Real *h, *v, *t;                          // what the atoms receive
+  Real *scratch;                            // of the thread
 };
 
 // The same for the reverse pass: adjoints of what was received, read from all atoms; adjoints of
 // what was offered, written.
 template <class Real> struct ReverseArrays {
-  int F, V, Q, M;
+  int F, V, Q, sent_stride;
   Table<Real> table;
   PairGeometry<Real> *geometry;
-  const int32_t *row, *center, *neighbor;
+  const int32_t *row, *center, *neighbor, *species;
   const Real *sent, *vectors, *quadrupoles;
   const Real *gh, *gv, *gt;
   Real *sent_bar, *v_bar, *t_bar;
 };
 
-// Real spherical harmonics of degree 2 of a unit vector: xy, yz, z2, xz, x2-y2.
-template <class Real> MLFF_INLINE void harmonics(const Real *u, Real *y) {
+// Real spherical harmonics of degree 2 of a unit vector: xy, yz, z2, xz, x2-y2. Number: a vector of
+// the same number in all lanes; taking them from scalars would cost more.
+template <class Real, class Number> MLFF_INLINE void harmonics(const Number *u, Number *y) {
   const Real c = Real(1.7320508075688772935);
   y[0] = c * u[0] * u[1];
   y[1] = c * u[1] * u[2];
@@ -72,37 +78,83 @@ MLFF_INLINE typename Simd<Real, W>::Vec filter(Table<Real> p, int stride,
          b[2] * S::load(p.rise + 2 * stride);
 }
 
+// What the centers at work receive as centers, summed from zero and added to the rest when the next
+// ones come: a sum of fifty messages in two parts has half the rounding error of one in a row.
+template <class Real, int W> class CenterSums {
+  typedef Simd<Real, W> S;
+
+public:
+  CenterSums(int F, int V, int Q, Real *memory, Real *h, Real *v, Real *t)
+      : size_{F, 3 * V, 5 * Q}, to_{h, v, t}, memory_(memory) {
+    for (int64_t &center : center_)
+      center = -1;
+  }
+  ~CenterSums() {
+    for (int slot = 0; slot < kSlots; slot++)
+      flush(slot);
+  }
+  CenterSums(const CenterSums &) = delete;
+  CenterSums &operator=(const CenterSums &) = delete;
+
+  // Scalars, vectors, quadrupoles of a center.
+  Real *of(int64_t center) {
+    const int slot = int(center % kSlots);
+    Real *sums = memory_ + slot * (size_[0] + size_[1] + size_[2]);
+    if (center_[slot] != center) {
+      flush(slot);
+      center_[slot] = center;
+      memset(sums, 0, sizeof(Real) * size_t(size_[0] + size_[1] + size_[2]));
+    }
+    return sums;
+  }
+
+private:
+  __attribute__((noinline)) void flush(int slot) {
+    if (center_[slot] < 0)
+      return;
+    const Real *sums = memory_ + slot * (size_[0] + size_[1] + size_[2]);
+    for (int part = 0; part < 3; part++) {
+      Real *to = to_[part] + center_[slot] * size_[part];
+      for (int c = 0; c < size_[part]; c += W)
+        S::store(to + c, S::load(to + c) + S::load(sums + c));
+      sums += size_[part];
+    }
+  }
+
+  static constexpr int kSlots = MLFF_NATIVE_TILE;
+  const int size_[3];
+  Real *const to_[3], *const memory_;
+  int64_t center_[kSlots];
+};
+
 // kPlanes of what is received: the neighbor's message along y, and what it carries itself.
 template <class Real, int W, int kPlanes, bool kFirst, bool kBoth, bool kOdd>
 MLFF_INLINE void receive_chunks(int features, int stride, const typename Simd<Real, W>::Vec *b,
-                                const Real *y, Table<Real> table, const Real *sj, const Real *si,
-                                const Real *vj, const Real *vi, Real *oj, Real *oi) {
+                                const typename Simd<Real, W>::Vec *y, Table<Real> table,
+                                const Real *sj, const Real *si, const Real *vj, const Real *vi,
+                                Real *oj, Real *oi) {
   typedef Simd<Real, W> S;
   typedef typename S::Vec Vec;
-  constexpr int kKinds = kFirst ? 1 : 2;
   for (int c = 0; c < features; c += W) {
     const Vec w = filter<Real, W>(table, stride, b);
     const Vec xj = w * S::load(sj), xi = kOdd ? -(w * S::load(si)) : w * S::load(si);
-    Vec zj = {}, zi = {};
-    if (!kFirst) {
-      const Vec carried = filter<Real, W>(table.at(W), stride, b);
-      zj = carried * S::load(sj + W);
-      zi = carried * S::load(si + W);
-    }
+    Vec carried = {};
+    if (!kFirst)
+      carried = filter<Real, W>(table.at(W), stride, b);
 #pragma GCC unroll 5
     for (int x = 0; x < kPlanes; x++) {
       Vec to_i = S::load(oi + x * W) + xj * y[x];
       if (!kFirst)
-        to_i += zj * S::load(vj + x * W);
+        to_i += carried * S::load(vj + x * W);
       S::store(oi + x * W, to_i);
       if (kBoth) {
         Vec to_j = S::load(oj + x * W) + xi * y[x];
         if (!kFirst)
-          to_j += zi * S::load(vi + x * W);
+          to_j += carried * S::load(vi + x * W);
         S::store(oj + x * W, to_j);
       }
     }
-    table = table.at(kKinds * W), sj += kKinds * W, si += kKinds * W;
+    table = table.at((kFirst ? 1 : 2) * W), sj += W, si += W;
     vj += kPlanes * W, vi += kPlanes * W, oj += kPlanes * W, oi += kPlanes * W;
   }
 }
@@ -115,28 +167,31 @@ MLFF_INLINE void receive_pairs(const MessageArrays<Real> &m, int64_t from, int64
   const int F = Sizes::kF ? Sizes::kF : m.F, V = Sizes::kF ? Sizes::kV : m.V;
   const int Q = Sizes::kF ? Sizes::kQ : m.Q, M = F + (kFirst ? 1 : 2) * (V + Q);
   const int at_quadrupoles = F + (kFirst ? 1 : 2) * V;
+  CenterSums<Real, W> sums(F, V, Q, m.scratch, m.h, m.v, m.t);
   for (int64_t p = from; p < to; p++) {
     // Copies: stores to features must not make the compiler read them again.
     const PairGeometry<Real> o = m.geometry[p];
     const Vec b[3] = {S::all(o.b[0]), S::all(o.b[1]), S::all(o.b[2])};
     const int64_t i = m.center[p], j = m.neighbor[p];
     const Table<Real> table = m.table.interval(m.row[p], M);
-    const Real *si = m.sent + i * M, *sj = m.sent + j * M;
-    Real *hi = m.h + i * F, *hj = m.h + j * F;
+    const Real *si = m.sent + (kFirst ? m.species[i] : i) * m.sent_stride;
+    const Real *sj = m.sent + (kFirst ? m.species[j] : j) * m.sent_stride;
+    Real *hi = sums.of(i), *hj = m.h + j * F;
     for (int c = 0; c < F; c += W) {
       const Vec w = filter<Real, W>(table.at(c), M, b);
       S::store(hi + c, S::load(hi + c) + w * S::load(sj + c));
       if (kBoth)
         S::store(hj + c, S::load(hj + c) + w * S::load(si + c));
     }
-    receive_chunks<Real, W, 3, kFirst, kBoth, true>(V, M, b, o.u, table.at(F), sj + F, si + F,
+    const Vec u[3] = {S::all(o.u[0]), S::all(o.u[1]), S::all(o.u[2])};
+    receive_chunks<Real, W, 3, kFirst, kBoth, true>(V, M, b, u, table.at(F), sj + F, si + F,
                                                     m.vectors + j * 3 * V, m.vectors + i * 3 * V,
-                                                    m.v + j * 3 * V, m.v + i * 3 * V);
-    Real y[5];
-    harmonics(o.u, y);
+                                                    m.v + j * 3 * V, hi + F);
+    Vec y[5];
+    harmonics<Real>(u, y);
     receive_chunks<Real, W, 5, kFirst, kBoth, false>(
-        Q, M, b, y, table.at(at_quadrupoles), sj + at_quadrupoles, si + at_quadrupoles,
-        m.quadrupoles + j * 5 * Q, m.quadrupoles + i * 5 * Q, m.t + j * 5 * Q, m.t + i * 5 * Q);
+        Q, M, b, y, table.at(at_quadrupoles), sj + F + V, si + F + V, m.quadrupoles + j * 5 * Q,
+        m.quadrupoles + i * 5 * Q, m.t + j * 5 * Q, hi + F + 3 * V);
   }
 }
 
@@ -155,10 +210,36 @@ MLFF_INLINE void filter_and_slope(Table<Real> p, int stride, const typename Simd
   slope = d[0] * low + d[1] * middle + d[2] * high;
 }
 
-// Reverse of receive_chunks. gi, gj: adjoints of what both atoms received. Written: sbi, sbj, of
-// what they sent; vbi, vbj, of what they carry; gy, of y; gr, of the distance. The order of the
-// statements keeps what is alive within sixteen registers.
-template <class Real, int W, int kPlanes, bool kFirst, bool kBoth, bool kOdd>
+// Reverse of receive_chunks in the first layer, where nothing is carried and what was sent depends
+// on the species alone. gi, gj: adjoints of what both atoms received. Written: gy, adjoints of y;
+// gr, of the distance.
+template <class Real, int W, int kPlanes, bool kOdd>
+MLFF_INLINE void reverse_first(int features, int stride, const typename Simd<Real, W>::Vec *b,
+                               const typename Simd<Real, W>::Vec *d,
+                               const typename Simd<Real, W>::Vec *y, Table<Real> table,
+                               const Real *sj, const Real *si, const Real *gj, const Real *gi,
+                               typename Simd<Real, W>::Vec &gr, typename Simd<Real, W>::Vec *gy) {
+  typedef Simd<Real, W> S;
+  typedef typename S::Vec Vec;
+  for (int c = 0; c < features; c += W) {
+    Vec w, slope, along = {};
+    filter_and_slope<Real, W>(table, stride, b, d, w, slope);
+    const Vec from_j = S::load(sj), from_i = kOdd ? -S::load(si) : S::load(si);
+#pragma GCC unroll 5
+    for (int x = 0; x < kPlanes; x++) {
+      Vec both = S::load(gi + x * W) * from_j;
+      both += S::load(gj + x * W) * from_i;
+      along += both * y[x];
+      gy[x] += both * w;
+    }
+    gr += along * slope;
+    table = table.at(W), sj += W, si += W, gj += kPlanes * W, gi += kPlanes * W;
+  }
+}
+
+// The same in later layers. Also written: sbi, sbj, adjoints of what they sent; vbi, vbj, of what
+// they offered. The order of the statements keeps what is alive within sixteen registers.
+template <class Real, int W, int kPlanes, bool kBoth, bool kOdd>
 MLFF_INLINE void
 reverse_chunks(int features, int stride, const typename Simd<Real, W>::Vec *b,
                const typename Simd<Real, W>::Vec *d, const typename Simd<Real, W>::Vec *y,
@@ -167,50 +248,36 @@ reverse_chunks(int features, int stride, const typename Simd<Real, W>::Vec *b,
                typename Simd<Real, W>::Vec &gr, typename Simd<Real, W>::Vec *gy) {
   typedef Simd<Real, W> S;
   typedef typename S::Vec Vec;
-  constexpr int kKinds = kFirst ? 1 : 2;
   for (int c = 0; c < features; c += W) {
-    Vec w, w_slope, carried = {}, carried_slope = {};
+    Vec w, w_slope, carried, carried_slope;
     filter_and_slope<Real, W>(table, stride, b, d, w, w_slope);
+    filter_and_slope<Real, W>(table.at(W), stride, b, d, carried, carried_slope);
     const Vec wj = w * S::load(sj), wi = kOdd ? -(w * S::load(si)) : w * S::load(si);
-    Vec along_i = {}, along_j = {}, on_i = {}, on_j = {}, cj = {}, ci = {};
-    if (!kFirst) {
-      filter_and_slope<Real, W>(table.at(W), stride, b, d, carried, carried_slope);
-      cj = carried * S::load(sj + W);
-      ci = carried * S::load(si + W);
-    }
+    Vec along_i = {}, along_j = {}, on = {};
 #pragma GCC unroll 5
     for (int x = 0; x < kPlanes; x++) {
       const Vec at_i = S::load(gi + x * W), at_j = S::load(gj + x * W);
       along_i += at_i * y[x];
       along_j += at_j * y[x];
-      gy[x] += at_i * wj;
-      gy[x] += at_j * wi;
-      if (kFirst)
-        continue;
-      on_i += at_i * S::load(vj + x * W);
-      on_j += at_j * S::load(vi + x * W);
-      S::store(vbi + x * W, S::load(vbi + x * W) + at_j * ci);
+      Vec turning = at_i * wj;
+      turning += at_j * wi;
+      gy[x] += turning;
+      on += at_i * S::load(vj + x * W);
+      on += at_j * S::load(vi + x * W);
+      S::store(vbi + x * W, S::load(vbi + x * W) + at_j * carried);
       if (kBoth)
-        S::store(vbj + x * W, S::load(vbj + x * W) + at_i * cj);
+        S::store(vbj + x * W, S::load(vbj + x * W) + at_i * carried);
     }
     if (kOdd)
       along_j = -along_j;
+    gr += on * carried_slope;
     Vec adjoint = along_i * S::load(sj);
     adjoint += along_j * S::load(si);
     gr += adjoint * w_slope;
-    if (!kFirst) {
-      S::store(sbi, S::load(sbi) + along_j * w);
-      if (kBoth)
-        S::store(sbj, S::load(sbj) + along_i * w);
-      adjoint = on_i * S::load(sj + W);
-      adjoint += on_j * S::load(si + W);
-      gr += adjoint * carried_slope;
-      S::store(sbi + W, S::load(sbi + W) + on_j * carried);
-      if (kBoth)
-        S::store(sbj + W, S::load(sbj + W) + on_i * carried);
-    }
-    table = table.at(kKinds * W), sj += kKinds * W, si += kKinds * W, sbj += kKinds * W,
-    sbi += kKinds * W;
+    S::store(sbi, S::load(sbi) + along_j * w);
+    if (kBoth)
+      S::store(sbj, S::load(sbj) + along_i * w);
+    table = table.at(2 * W), sj += W, si += W, sbj += W, sbi += W;
     vj += kPlanes * W, vi += kPlanes * W, gj += kPlanes * W, gi += kPlanes * W;
     vbj += kPlanes * W, vbi += kPlanes * W;
   }
@@ -231,9 +298,12 @@ MLFF_INLINE void reverse_pairs(const ReverseArrays<Real> &m, int64_t from, int64
     const Vec d[3] = {S::all(o.d[0]), S::all(o.d[1]), S::all(o.d[2])};
     const int64_t i = m.center[p], j = m.neighbor[p];
     const Table<Real> table = m.table.interval(m.row[p], M);
-    const Real *si = m.sent + i * M, *sj = m.sent + j * M;
+    const Real *si = m.sent + (kFirst ? m.species[i] : i) * m.sent_stride;
+    const Real *sj = m.sent + (kFirst ? m.species[j] : j) * m.sent_stride;
     const Real *ghi = m.gh + i * F, *ghj = m.gh + j * F;
-    Real *sbi = m.sent_bar + i * M, *sbj = m.sent_bar + j * M;
+    const Real *gvi = m.gv + i * 3 * V, *gvj = m.gv + j * 3 * V;
+    const Real *gti = m.gt + i * 5 * Q, *gtj = m.gt + j * 5 * Q;
+    Real *sbi = m.sent_bar + i * m.sent_stride, *sbj = m.sent_bar + j * m.sent_stride;
     Vec gr = {}, gu[3] = {}, gy[5] = {};
     for (int c = 0; c < F; c += W) {
       const Vec at_i = S::load(ghi + c), at_j = S::load(ghj + c);
@@ -249,27 +319,28 @@ MLFF_INLINE void reverse_pairs(const ReverseArrays<Real> &m, int64_t from, int64
         S::store(sbj + c, S::load(sbj + c) + at_i * w);
     }
     const Vec u[3] = {S::all(o.u[0]), S::all(o.u[1]), S::all(o.u[2])};
-    reverse_chunks<Real, W, 3, kFirst, kBoth, true>(
-        V, M, b, d, u, table.at(F), sj + F, si + F, m.vectors + j * 3 * V, m.vectors + i * 3 * V,
-        m.gv + j * 3 * V, m.gv + i * 3 * V, sbj + F, sbi + F, m.v_bar + j * 3 * V,
-        m.v_bar + i * 3 * V, gr, gu);
-    Real harmonic[5];
-    harmonics(o.u, harmonic);
-    const Vec y[5] = {S::all(harmonic[0]), S::all(harmonic[1]), S::all(harmonic[2]),
-                      S::all(harmonic[3]), S::all(harmonic[4])};
-    const int at = at_quadrupoles;
-    reverse_chunks<Real, W, 5, kFirst, kBoth, false>(
-        Q, M, b, d, y, table.at(at), sj + at, si + at, m.quadrupoles + j * 5 * Q,
-        m.quadrupoles + i * 5 * Q, m.gt + j * 5 * Q, m.gt + i * 5 * Q, sbj + at, sbi + at,
-        m.t_bar + j * 5 * Q, m.t_bar + i * 5 * Q, gr, gy);
+    const Table<Real> along = table.at(F), turned = table.at(at_quadrupoles);
+    if (kFirst)
+      reverse_first<Real, W, 3, true>(V, M, b, d, u, along, sj + F, si + F, gvj, gvi, gr, gu);
+    else
+      reverse_chunks<Real, W, 3, kBoth, true>(
+          V, M, b, d, u, along, sj + F, si + F, m.vectors + j * 3 * V, m.vectors + i * 3 * V, gvj,
+          gvi, sbj + F, sbi + F, m.v_bar + j * 3 * V, m.v_bar + i * 3 * V, gr, gu);
+    Vec y[5];
+    harmonics<Real>(u, y);
+    const int at = F + V;
+    if (kFirst)
+      reverse_first<Real, W, 5, false>(Q, M, b, d, y, turned, sj + at, si + at, gtj, gti, gr, gy);
+    else
+      reverse_chunks<Real, W, 5, kBoth, false>(
+          Q, M, b, d, y, turned, sj + at, si + at, m.quadrupoles + j * 5 * Q,
+          m.quadrupoles + i * 5 * Q, gtj, gti, sbj + at, sbi + at, m.t_bar + j * 5 * Q,
+          m.t_bar + i * 5 * Q, gr, gy);
     const Real c = Real(1.7320508075688772935);
-    gu[0] += c * (o.u[1] * gy[0] + o.u[2] * gy[3] + o.u[0] * gy[4]);
-    gu[1] += c * (o.u[0] * gy[0] + o.u[2] * gy[1] - o.u[1] * gy[4]);
-    gu[2] += c * (o.u[1] * gy[1] + o.u[0] * gy[3]) + Real(3) * o.u[2] * gy[2];
-    Real total[4];
-    S::sum4(gu[0], gu[1], gu[2], gr, total);
-    for (int k = 0; k < 4; k++)
-      m.geometry[p].g[k] = o.g[k] + total[k];
+    gu[0] += c * (u[1] * gy[0] + u[2] * gy[3] + u[0] * gy[4]);
+    gu[1] += c * (u[0] * gy[0] + u[2] * gy[1] - u[1] * gy[4]);
+    gu[2] += c * (u[1] * gy[1] + u[0] * gy[3]) + Real(3) * u[2] * gy[2];
+    S::add_sums(m.geometry[p].g, gu[0], gu[1], gu[2], gr);
   }
 }
 

@@ -9,6 +9,12 @@
 
 #define MLFF_INLINE static inline __attribute__((always_inline))
 
+#if defined(__clang__) || __GNUC__ >= 12
+#define MLFF_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define MLFF_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (QuadIndex){__VA_ARGS__})
+#endif
+
 namespace {
 
 template <class Real> struct Bits;
@@ -39,6 +45,9 @@ template <> struct Bits<double> {
 // W numbers at once.
 template <class Real, int W> struct Simd {
   typedef Real Vec __attribute__((vector_size(W * sizeof(Real))));
+  typedef Real Quad __attribute__((vector_size(4 * sizeof(Real))));
+  typedef typename Bits<Real>::Int QuadIndex
+      __attribute__((vector_size(4 * sizeof(typename Bits<Real>::Int))));
   typedef typename Bits<Real>::Int IntVec
       __attribute__((vector_size(W * sizeof(typename Bits<Real>::Int))));
 
@@ -58,19 +67,28 @@ template <class Real, int W> struct Simd {
         part[k] += part[k + half];
     return part[0];
   }
-  // The sums of four vectors at once: half as many additions as one after another.
-  MLFF_INLINE void sum4(Vec a, Vec b, Vec c, Vec d, Real out[4]) {
-    Real part[4][W];
-    store(part[0], a);
-    store(part[1], b);
-    store(part[2], c);
-    store(part[3], d);
-    for (int k = 0; k < 4; k++) {
-      for (int half = W / 2; half > 0; half /= 2)
-        for (int e = 0; e < half; e++)
-          part[k][e] += part[k][e + half];
-      out[k] = part[k][0];
-    }
+  // A vector's lanes added up to four; the others of a shorter one are zero.
+  MLFF_INLINE void fold(Vec v, Quad &to) {
+    Quad parts[W < 4 ? 1 : W / 4] = {};
+    memcpy(parts, &v, sizeof v);
+    for (int half = W / 8; half > 0; half /= 2)
+      for (int k = 0; k < half; k++)
+        parts[k] += parts[k + half];
+    to = parts[0];
+  }
+  // Adds the sums of four vectors: with shuffles, scalar code would cost as much as a whole chunk of
+  // features.
+  MLFF_INLINE void add_sums(Real to[4], Vec a, Vec b, Vec c, Vec d) {
+    Quad p, q, r, s, total;
+    fold(a, p);
+    fold(b, q);
+    fold(c, r);
+    fold(d, s);
+    memcpy(&total, to, sizeof total);
+    const Quad pq = MLFF_SHUFFLE(p, q, 0, 4, 1, 5) + MLFF_SHUFFLE(p, q, 2, 6, 3, 7);
+    const Quad rs = MLFF_SHUFFLE(r, s, 0, 4, 1, 5) + MLFF_SHUFFLE(r, s, 2, 6, 3, 7);
+    total += MLFF_SHUFFLE(pq, rs, 0, 1, 4, 5) + MLFF_SHUFFLE(pq, rs, 2, 3, 6, 7);
+    memcpy(to, &total, sizeof total);
   }
   MLFF_INLINE Vec exp(Vec x) {
     typedef Bits<Real> B;
