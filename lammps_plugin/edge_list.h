@@ -42,7 +42,7 @@ public:
   // stand for both directions.
   void set_pairs(const Atoms &atoms, double cutoff);
 
-  int num_owned = 0; // nodes that this rank owns: the first
+  int num_owned = 0;                 // nodes that this rank owns: the first
   std::vector<std::int32_t> species; // of the nodes
   std::vector<int> atom;             // of the nodes
   std::vector<int> node;             // of the atoms, -1: none

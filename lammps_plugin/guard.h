@@ -10,7 +10,7 @@ namespace mlff_plugin {
 // What the student's file says of its domain. Pointers are into the packed student.
 struct KnownDomain {
   std::int64_t species = 0, width = 0;
-  const double *shortest_A = nullptr; // [species][species]; 0: never met
+  const double *shortest_A = nullptr;                 // [species][species]; 0: never met
   const double *low_eV = nullptr, *high_eV = nullptr; // [species], of an atom's energy
   double limit = 0.0;
   const float *mean = nullptr;     // [species][width]; nan: never met

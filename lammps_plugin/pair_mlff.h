@@ -39,7 +39,7 @@ protected:
   // A student and the engine that evaluates it, for the elements of the atom types.
   void load(const std::string &student, int num_symbols, char **symbols);
 
-  PairOptions options_; // as in the deck
+  PairOptions options_;        // as in the deck
   std::string style_ = "mlff"; // in messages
 
 private:
@@ -83,7 +83,7 @@ private:
 
   EdgeList edges_;
   std::vector<int> owner_rank_, owner_atom_; // of all atoms: who they are images of
-  bool fresh_ = true; // no nodes yet
+  bool fresh_ = true;                        // no nodes yet
   std::vector<double> energies_, forces_, gradients_;
   std::vector<std::uint8_t> local_;
 

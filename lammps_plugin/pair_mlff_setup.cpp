@@ -152,8 +152,10 @@ void PairMLFF::open_native(const std::string &path) {
     error->all(FLERR, "pair_style {}: engine native runs on the CPU; use engine torchscript for {}",
                style_, options_.device);
   if (student_.spec.num_weights == 0)
-    error->all(FLERR, "pair_style {}: engine native cannot run an exported student; give the "
-                      "student itself, or leave the engine out", style_);
+    error->all(FLERR,
+               "pair_style {}: engine native cannot run an exported student; give the "
+               "student itself, or leave the engine out",
+               style_);
   std::string why = open_kernel(path, &kernel_);
   if (why.empty()) {
     const mlff_options options = {options_.dtype == "float32", options_.threads, 0.0,
@@ -168,8 +170,8 @@ void PairMLFF::open_native(const std::string &path) {
   most_doubles_ = 2;
   for (int layer = 0; layer < student_.spec.layers; layer++)
     for (int reverse = 0; reverse < 2; reverse++)
-      most_doubles_ = std::max(most_doubles_,
-                               (kernel_.mlff_stage_bytes(engine_, layer, reverse) + 7) / 8);
+      most_doubles_ =
+          std::max(most_doubles_, (kernel_.mlff_stage_bytes(engine_, layer, reverse) + 7) / 8);
 }
 
 void PairMLFF::open_python(const std::string &name) {
@@ -204,8 +206,8 @@ void PairMLFF::init_style() {
   ghostneigh = wide_ghosts();
   neighbor->add_request(this, NeighConst::REQ_FULL | (wide_ghosts() ? NeighConst::REQ_GHOST : 0));
   if (wide_ghosts())
-    comm->cutghostuser = std::max(
-        comm->cutghostuser, student_.spec.layers * student_.spec.cutoff_A + neighbor->skin);
+    comm->cutghostuser = std::max(comm->cutghostuser,
+                                  student_.spec.layers * student_.spec.cutoff_A + neighbor->skin);
   // A hybrid style has asked its styles for this before they had a student.
   force->pair->comm_forward = std::max(force->pair->comm_forward, most_doubles_);
   fresh_ = true;
@@ -264,8 +266,9 @@ void PairMLFF::check_ghosts() {
       (wide_ghosts() ? student_.spec.layers : 1) * student_.spec.cutoff_A + neighbor->skin;
   const bool single = comm->mode == Comm::SINGLE || !wide_ghosts();
   if (!single || comm->get_comm_cutoff() < reach * (1.0 - 1e-12))
-    error->all(FLERR, "pair_style {} needs ghost atoms within {} Angstrom: comm_modify mode single "
-                      "cutoff {}",
+    error->all(FLERR,
+               "pair_style {} needs ghost atoms within {} Angstrom: comm_modify mode single "
+               "cutoff {}",
                style_, reach, reach);
 }
 

@@ -35,8 +35,8 @@ void PairPython::settings(int narg, char **arg) {
     error->all(FLERR, "write pair_style python CUTOFF");
   cutoff_ = utils::numeric(FLERR, arg[0], false, lmp);
   std::vector<std::string> words;
-  for (const auto &[name, otherwise] : {std::pair{"engine", "auto"}, {"dtype", "float32"},
-                                        {"threads", "1"}, {"masses", "check"}})
+  for (const auto &[name, otherwise] :
+       {std::pair{"engine", "auto"}, {"dtype", "float32"}, {"threads", "1"}, {"masses", "check"}})
     words.insert(words.end(), {name, chosen(name, otherwise)});
   std::vector<char *> pointers;
   for (std::string &word : words)

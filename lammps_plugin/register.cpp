@@ -78,8 +78,7 @@ std::string build_of_lammps() {
 // so until this has been answered, nothing but the C interface is used.
 bool made_for(void *lammps) {
   const std::string wanted = MLFF_LAMMPS_BUILD, found = build_of_lammps();
-  const bool same = wanted.empty() ? lammps_version(lammps) == MLFF_LAMMPS_NUMBER
-                                   : found == wanted;
+  const bool same = wanted.empty() ? lammps_version(lammps) == MLFF_LAMMPS_NUMBER : found == wanted;
   const bool sizes = lammps_extract_setting(lammps, "bigint") == sizeof(LAMMPS_NS::bigint) &&
                      lammps_extract_setting(lammps, "tagint") == sizeof(LAMMPS_NS::tagint) &&
                      lammps_extract_setting(lammps, "imageint") == sizeof(LAMMPS_NS::imageint);

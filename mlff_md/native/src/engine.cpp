@@ -15,9 +15,9 @@ constexpr double kFarthest = 1e9;
 } // namespace
 
 mlff_engine::mlff_engine(const mlff_options &options, double cutoff)
-    : team(options.threads), list(cutoff, options.skin_A, MLFF_NATIVE_TILE), blocks(options.threads),
-      shortest(options.shortest_A), ranges(options.threads), virials(options.threads),
-      statuses(options.threads) {}
+    : team(options.threads), list(cutoff, options.skin_A, MLFF_NATIVE_TILE),
+      blocks(options.threads), shortest(options.shortest_A), ranges(options.threads),
+      virials(options.threads), statuses(options.threads) {}
 
 std::int32_t mlff_engine::fail(std::int32_t status, const std::string &why) {
   error = why;
@@ -174,8 +174,8 @@ std::int32_t mlff_engine::check_species(std::int64_t count, const std::int32_t *
 }
 
 std::int32_t mlff_engine::compute(std::int64_t count, const std::int32_t *kinds, const double *r,
-                     const double *cell, const std::uint8_t *periodic, double *energies_out,
-                     double *forces_out, double *virial_out) {
+                                  const double *cell, const std::uint8_t *periodic,
+                                  double *energies_out, double *forces_out, double *virial_out) {
   if (count < 1 || count > INT32_MAX / 4)
     return fail(MLFF_BAD_ARGUMENT, "the number of atoms is out of range");
   if (const std::int32_t status = check_species(count, kinds))

@@ -53,9 +53,9 @@ void mlff_engine::sort_edges(std::int64_t num_edges, const std::int32_t *centers
 
 std::int32_t mlff_engine::evaluate_edges(std::int64_t count, const std::int32_t *kinds,
                                          const std::uint8_t *mask, std::int64_t num_edges,
-                                         const std::int32_t *centers,
-                                         const std::int32_t *neighbors, const double *given,
-                                         double *energies_out, double *gradients) {
+                                         const std::int32_t *centers, const std::int32_t *neighbors,
+                                         const double *given, double *energies_out,
+                                         double *gradients) {
   for (std::int64_t e = 0; e < num_edges; e++)
     if (centers[e] < (e ? centers[e - 1] : 0) || centers[e] >= count || neighbors[e] < 0 ||
         neighbors[e] >= count)

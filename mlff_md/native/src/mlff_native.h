@@ -94,14 +94,14 @@ void mlff_scalars_sent(const mlff_engine *engine, int32_t layer, int64_t count,
 
 /* The same evaluation layer by layer, for domains that own their first num_owned atoms and see
  * copies of others behind them. Pairs are those within the cutoff, in any order; fastest is
- * MLFF_NATIVE_TILE centers after MLFF_NATIVE_TILE centers, each time by neighbor. The first num_two_sided join two different owned atoms and stand for both
- * directions; the others start at an owned atom and act on it alone, so those of an atom with an
- * image of itself are given in both directions. Before mlff_stage_receive the copies need what
- * their owners packed with reverse = 0, before mlff_stage_receive_reverse what they packed with
- * reverse = 1 (mlff_stage_bytes says how much, it may be nothing); nothing else is exchanged, and
- * no message is computed twice.
- *   begin; per layer: send, [exchange], receive; read_out;
- *   per layer, last first: update_reverse, [exchange], receive_reverse; end. */
+ * MLFF_NATIVE_TILE centers after MLFF_NATIVE_TILE centers, each time by neighbor. The first
+ * num_two_sided join two different owned atoms and stand for both directions; the others start at
+ * an owned atom and act on it alone, so those of an atom with an image of itself are given in both
+ * directions. Before mlff_stage_receive the copies need what their owners packed with reverse = 0,
+ * before mlff_stage_receive_reverse what they packed with reverse = 1 (mlff_stage_bytes says how
+ * much, it may be nothing); nothing else is exchanged, and no message is computed twice. begin; per
+ * layer: send, [exchange], receive; read_out; per layer, last first: update_reverse, [exchange],
+ * receive_reverse; end. */
 int32_t mlff_stage_begin(mlff_engine *engine, int64_t num_owned, int64_t n, const int32_t *species,
                          int64_t num_pairs, int64_t num_two_sided, const int32_t *centers,
                          const int32_t *neighbors, const double *vectors);

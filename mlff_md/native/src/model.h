@@ -117,11 +117,9 @@ private:
       const int carried = f + v + q; // where the factors of what is carried stand
       const Order along = Order().append(f).append(v).append(q);
       const Order sent = y.first ? along : Order(along).append(v).append(q);
-      const Order filters = y.first ? along
-                                    : Order()
-                                          .append(f)
-                                          .interleave(v, f, carried)
-                                          .interleave(q, f + v, carried + v);
+      const Order filters =
+          y.first ? along
+                  : Order().append(f).interleave(v, f, carried).interleave(q, f + v, carried + v);
       const Order gates = y.last ? hidden : along;
       y.sent = sent.total();
       y.gates = gates.total();
@@ -172,8 +170,9 @@ private:
   }
 
   // Not inline: it is called once for every layer, and packs slowly enough as it is.
-  __attribute__((noinline)) void dense(Taker &take, Product &forward, Product &reverse, const double *w, const double *bias,
-             const Order &in, const Order &out) {
+  __attribute__((noinline)) void dense(Taker &take, Product &forward, Product &reverse,
+                                       const double *w, const double *bias, const Order &in,
+                                       const Order &out) {
     const int rows = in.total(), cols = out.total(), stride = in.unpadded();
     Real *to = take(size_t(rows) * cols), *back = take(size_t(rows) * cols);
     Real *shift = bias ? take(cols) : nullptr;

@@ -6,6 +6,7 @@
 // that is computed. Nothing is kept of a pair but its geometry.
 #pragma once
 
+#include "atoms.h"
 #include "layout.h"
 #include "memory.h"
 #include "model.h"
@@ -24,41 +25,22 @@ class StudentNetwork final : public mlff::Network {
   typedef typename Model::Layer Layer;
   typedef PairGeometry<Real> Pair;
 
-  // What a layer's reverse pass needs of its forward pass, per atom. The first layer sends nothing of
-  // its own: what it would send is in the model, by species.
-  struct Kept {
-    Real *sent, *message_slope;
-    Real *vectors, *quadrupoles;             // before the layer
-    Real *offered_vectors, *offered_quadrupoles; // times what was sent: what neighbors receive
-    Real *mixed, *turned, *length, *size, *update_slope, *gates;
-  };
-
 public:
   StudentNetwork(const mlff::Shape &shape, const mlff::Weights &weights)
       : model_(shape, weights), F_(model_.F), V_(model_.V), Q_(model_.Q), H_(model_.H),
         D_(model_.D), L_(model_.L), start_(weights.start), per_step_(1.0 / weights.step),
-        atom_{V_, Q_, model_.norm_epsilon} {
-    kept_ = new Kept[L_];
-  }
-  ~StudentNetwork() override { delete[] kept_; }
+        atom_{V_, Q_, model_.norm_epsilon}, atoms_(L_) {}
 
   bool ok() const override { return model_.ok(); }
 
   int64_t bytes() const override {
-    return int64_t(model_.bytes() + nodes_.bytes() + pairs_.bytes() + rows_.bytes() +
+    return int64_t(model_.bytes() + atoms_.bytes() + pairs_.bytes() + rows_.bytes() +
                    scratch_.bytes());
   }
 
   bool reserve(int64_t atoms, int64_t pairs, int threads) override {
-    // Counts first, then places.
-    Taker count = {nullptr, size_t(atoms), 0};
-    place(count);
-    if (!nodes_.reserve(count.taken) || !pairs_.reserve(size_t(pairs)) ||
-        !rows_.reserve(size_t(pairs)) || !scratch_.reserve(scratch_size() * size_t(threads)))
-      return false;
-    Taker take = {nodes_.get(), size_t(atoms), 0};
-    place(take);
-    return true;
+    return atoms_.reserve(model_, atoms) && pairs_.reserve(size_t(pairs)) &&
+           rows_.reserve(size_t(pairs)) && scratch_.reserve(scratch_size() * size_t(threads));
   }
 
   void set_geometry(int64_t first, int64_t last, const double (*vectors)[3]) override {
@@ -89,24 +71,24 @@ public:
 
   void begin(const Block &b) override {
     for (int64_t i = b.first; i < b.last; i++)
-      copy(h_ + i * F_, model_.embedding + size_t(b.species[i]) * F_, F_);
-    clear(v_ + b.first * 3 * V_, (b.last - b.first) * 3 * V_);
-    clear(t_ + b.first * 5 * Q_, (b.last - b.first) * 5 * Q_);
+      copy(atoms_.h + i * F_, model_.embedding + size_t(b.species[i]) * F_, F_);
+    clear(atoms_.v + b.first * 3 * V_, (b.last - b.first) * 3 * V_);
+    clear(atoms_.t + b.first * 5 * Q_, (b.last - b.first) * 5 * Q_);
   }
 
   void send(const Block &b, int l) override {
     const Layer &y = model_.layer(l);
-    const Kept &k = kept_[l];
+    const Kept<Real> &k = atoms_.layers[l];
     const int64_t n = b.last - b.first;
     Real *hidden = scratch(b);
-    set_aside(h_ + b.first * F_, before_ + b.first * F_, n * F_);
+    set_aside(atoms_.h + b.first * F_, atoms_.before + b.first * F_, n * F_);
     if (y.first)
       return;
-    set_aside(v_ + b.first * 3 * V_, k.vectors + b.first * 3 * V_, n * 3 * V_);
-    set_aside(t_ + b.first * 5 * Q_, k.quadrupoles + b.first * 5 * Q_, n * 5 * Q_);
+    set_aside(atoms_.v + b.first * 3 * V_, k.vectors + b.first * 3 * V_, n * 3 * V_);
+    set_aside(atoms_.t + b.first * 5 * Q_, k.quadrupoles + b.first * 5 * Q_, n * 5 * Q_);
     in_chunks(b, [&](int64_t i, int m) {
       Real *slope = k.message_slope + i * H_, *sent = k.sent + i * y.sent;
-      y.message_in.run(before_ + i * F_, F_, m, slope, H_, Start::kBias);
+      y.message_in.run(atoms_.before + i * F_, F_, m, slope, H_, Start::kBias);
       silu(slope, hidden, m * H_);
       y.message_out.run(hidden, H_, m, sent, y.sent, Start::kBias);
       for (int a = 0; a < m; a++) {
@@ -121,24 +103,24 @@ public:
   void receive(const Block &b, int l) override {
     with_sizes([&](auto sizes) {
       model_.layer(l).first ? receive_layer<decltype(sizes), true>(b, l)
-                       : receive_layer<decltype(sizes), false>(b, l);
+                            : receive_layer<decltype(sizes), false>(b, l);
     });
   }
 
   void update(const Block &b, int l) override {
     const Layer &y = model_.layer(l);
-    const Kept &k = kept_[l];
+    const Kept<Real> &k = atoms_.layers[l];
     Real *input = scratch(b), *hidden = input + kChunk * model_.inputs, *out = hidden + kChunk * H_;
     in_chunks(b, [&](int64_t i, int m) {
-      add(h_ + i * F_, before_ + i * F_, m * F_);
+      add(atoms_.h + i * F_, atoms_.before + i * F_, m * F_);
       if (!y.first) {
-        add(v_ + i * 3 * V_, k.vectors + i * 3 * V_, m * 3 * V_);
-        add(t_ + i * 5 * Q_, k.quadrupoles + i * 5 * Q_, m * 5 * Q_);
+        add(atoms_.v + i * 3 * V_, k.vectors + i * 3 * V_, m * 3 * V_);
+        add(atoms_.t + i * 5 * Q_, k.quadrupoles + i * 5 * Q_, m * 5 * Q_);
       }
-      y.mixing.template run<3>(v_ + i * 3 * V_, 3 * V_, m, k.mixed + i * 6 * V_, 6 * V_,
+      y.mixing.template run<3>(atoms_.v + i * 3 * V_, 3 * V_, m, k.mixed + i * 6 * V_, 6 * V_,
                                Start::kZero);
       if (Q_)
-        y.turning.template run<5>(t_ + i * 5 * Q_, 5 * Q_, m, k.turned + i * 5 * Q_, 5 * Q_,
+        y.turning.template run<5>(atoms_.t + i * 5 * Q_, 5 * Q_, m, k.turned + i * 5 * Q_, 5 * Q_,
                                   Start::kZero);
       for (int a = 0; a < m; a++)
         invariants(k, i + a, input + a * model_.inputs);
@@ -147,7 +129,7 @@ public:
       silu(slope, hidden, m * H_);
       y.update_out.run(hidden, H_, m, out, y.gates, Start::kBias);
       for (int a = 0; a < m; a++) {
-        add(h_ + (i + a) * F_, out + a * y.gates, F_);
+        add(atoms_.h + (i + a) * F_, out + a * y.gates, F_);
         if (!y.last)
           open_gates(k, i + a, out + a * y.gates + F_);
       }
@@ -157,9 +139,9 @@ public:
   // Atomic energies and the adjoints of the last features.
   void read_out(const Block &b, double *energies) override {
     Real *hidden = scratch(b);
-    Real *gh = gh_[(L_ - 1) % 2];
+    Real *gh = atoms_.gh[(L_ - 1) % 2];
     in_chunks(b, [&](int64_t i, int m) {
-      model_.readout.run(h_ + i * F_, F_, m, hidden, D_, Start::kBias);
+      model_.readout.run(atoms_.h + i * F_, F_, m, hidden, D_, Start::kBias);
       for (int a = 0; a < m; a++) {
         Real *o = hidden + a * D_;
         const bool counts = !b.local || b.local[i + a];
@@ -181,8 +163,8 @@ public:
   // From the adjoints after the update of layer l to those before it, in place.
   void update_reverse(const Block &b, int l) override {
     const Layer &y = model_.layer(l);
-    const Kept &k = kept_[l];
-    Real *gh = gh_[l % 2], *gv = gv_[l % 2], *gt = gt_[l % 2];
+    const Kept<Real> &k = atoms_.layers[l];
+    Real *gh = atoms_.gh[l % 2], *gv = atoms_.gv[l % 2], *gt = atoms_.gt[l % 2];
     Real *out = scratch(b), *hidden = out + kChunk * (F_ + V_ + Q_), *input = hidden + kChunk * H_;
     Real *mixed = input + kChunk * model_.inputs, *turned = mixed + kChunk * 6 * V_;
     in_chunks(b, [&](int64_t i, int m) {
@@ -214,7 +196,7 @@ public:
   void receive_reverse(const Block &b, int l) override {
     with_sizes([&](auto sizes) {
       model_.layer(l).first ? reverse_layer<decltype(sizes), true>(b, l)
-                       : reverse_layer<decltype(sizes), false>(b, l);
+                            : reverse_layer<decltype(sizes), false>(b, l);
     });
   }
 
@@ -223,30 +205,30 @@ public:
     const Layer &y = model_.layer(l);
     if (y.first)
       return;
-    const Kept &k = kept_[l];
+    const Kept<Real> &k = atoms_.layers[l];
     const int M = y.sent, now = l % 2;
     Real *hidden = scratch(b);
     in_chunks(b, [&](int64_t i, int m) {
       for (int64_t a = i; a < i + m; a++) {
         const int carried = F_ + V_ + Q_;
         const Real *factors = k.sent + a * M + carried;
-        Real *bar = sent_bar_ + a * M + carried;
-        scale_reverse<3>(k.vectors + a * 3 * V_, factors, gv_[now] + a * 3 * V_,
-                         gv_[1 - now] + a * 3 * V_, bar, V_);
-        scale_reverse<5>(k.quadrupoles + a * 5 * Q_, factors + V_, gt_[now] + a * 5 * Q_,
-                         gt_[1 - now] + a * 5 * Q_, bar + V_, Q_);
+        Real *bar = atoms_.sent_bar + a * M + carried;
+        scale_reverse<3>(k.vectors + a * 3 * V_, factors, atoms_.gv[now] + a * 3 * V_,
+                         atoms_.gv[1 - now] + a * 3 * V_, bar, V_);
+        scale_reverse<5>(k.quadrupoles + a * 5 * Q_, factors + V_, atoms_.gt[now] + a * 5 * Q_,
+                         atoms_.gt[1 - now] + a * 5 * Q_, bar + V_, Q_);
       }
-      y.message_out_t.run(sent_bar_ + i * M, M, m, hidden, H_, Start::kZero);
+      y.message_out_t.run(atoms_.sent_bar + i * M, M, m, hidden, H_, Start::kZero);
       multiply(hidden, k.message_slope + i * H_, m * H_);
-      Real *next = gh_[1 - now] + i * F_;
-      copy(next, gh_[now] + i * F_, m * F_);
+      Real *next = atoms_.gh[1 - now] + i * F_;
+      copy(next, atoms_.gh[now] + i * F_, m * F_);
       y.message_in_t.run(hidden, H_, m, next, F_, Start::kAdd);
     });
   }
 
   const void *scalars_sent(int64_t i, int l, int32_t species) const override {
     return model_.layer(l).first ? model_.first_sent + size_t(species) * model_.layer(l).sent
-                                 : kept_[l].sent + i * model_.layer(l).sent;
+                                 : atoms_.layers[l].sent + i * model_.layer(l).sent;
   }
 
   int exchanged_bytes(int l, bool reverse) const override {
@@ -302,7 +284,7 @@ private:
   static void copy(Real *to, const Real *from, int64_t count) {
     memcpy(to, from, size_t(count) * sizeof(Real));
   }
-  // Messages are summed from zero, and added to what was there in the end: half the rounding error.
+  // Messages are summed from zero and added to what was there in the end: less is rounded off.
   static void set_aside(Real *features, Real *to, int64_t count) {
     copy(to, features, count);
     clear(features, count);
@@ -373,11 +355,11 @@ private:
   }
 
   template <class Visit> void exchange(int64_t i, int l, bool reverse, Visit visit) const {
-    const Kept &k = kept_[l];
+    const Kept<Real> &k = atoms_.layers[l];
     if (reverse) {
-      visit(gh_[l % 2] + i * F_, F_);
-      visit(gv_[l % 2] + i * 3 * V_, 3 * V_);
-      visit(gt_[l % 2] + i * 5 * Q_, 5 * Q_);
+      visit(atoms_.gh[l % 2] + i * F_, F_);
+      visit(atoms_.gv[l % 2] + i * 3 * V_, 3 * V_);
+      visit(atoms_.gt[l % 2] + i * 5 * Q_, 5 * Q_);
     } else if (!model_.layer(l).first) {
       visit(k.sent + i * model_.layer(l).sent, F_ + V_ + Q_);
       visit(k.offered_vectors + i * 3 * V_, 3 * V_);
@@ -387,7 +369,7 @@ private:
 
   template <class Sizes, bool kFirst> void receive_layer(const Block &b, int l) {
     const Layer &y = model_.layer(l);
-    const Kept &k = kept_[l];
+    const Kept<Real> &k = atoms_.layers[l];
     const MessageArrays<Real> m = {F_,
                                    V_,
                                    Q_,
@@ -401,9 +383,9 @@ private:
                                    kFirst ? model_.first_sent : k.sent,
                                    k.offered_vectors,
                                    k.offered_quadrupoles,
-                                   h_,
-                                   v_,
-                                   t_,
+                                   atoms_.h,
+                                   atoms_.v,
+                                   atoms_.t,
                                    scratch(b)};
     const mlff::PairRange &range = list_.range[b.thread];
     receive_pairs<Real, W, Sizes, kFirst, true>(m, range.first, range.one_sided);
@@ -412,13 +394,13 @@ private:
 
   template <class Sizes, bool kFirst> void reverse_layer(const Block &b, int l) {
     const Layer &y = model_.layer(l);
-    const Kept &k = kept_[l];
+    const Kept<Real> &k = atoms_.layers[l];
     const int now = l % 2;
     const int64_t n = b.last - b.first;
     if (!kFirst) {
-      clear(sent_bar_ + b.first * y.sent, n * y.sent);
-      clear(gv_[1 - now] + b.first * 3 * V_, n * 3 * V_);
-      clear(gt_[1 - now] + b.first * 5 * Q_, n * 5 * Q_);
+      clear(atoms_.sent_bar + b.first * y.sent, n * y.sent);
+      clear(atoms_.gv[1 - now] + b.first * 3 * V_, n * 3 * V_);
+      clear(atoms_.gt[1 - now] + b.first * 5 * Q_, n * 5 * Q_);
     }
     const ReverseArrays<Real> m = {F_,
                                    V_,
@@ -433,80 +415,36 @@ private:
                                    kFirst ? model_.first_sent : k.sent,
                                    k.offered_vectors,
                                    k.offered_quadrupoles,
-                                   gh_[now],
-                                   gv_[now],
-                                   gt_[now],
-                                   sent_bar_,
-                                   gv_[1 - now],
-                                   gt_[1 - now]};
+                                   atoms_.gh[now],
+                                   atoms_.gv[now],
+                                   atoms_.gt[now],
+                                   atoms_.sent_bar,
+                                   atoms_.gv[1 - now],
+                                   atoms_.gt[1 - now]};
     const mlff::PairRange &range = list_.range[b.thread];
     reverse_pairs<Real, W, Sizes, kFirst, true>(m, range.first, range.one_sided);
     reverse_pairs<Real, W, Sizes, kFirst, false>(m, range.one_sided, range.last);
   }
 
-  void invariants(const Kept &k, int64_t i, Real *in) const {
-    copy(in, h_ + i * F_, F_);
+  void invariants(const Kept<Real> &k, int64_t i, Real *in) const {
+    copy(in, atoms_.h + i * F_, F_);
     atom_.invariants(k.mixed + i * 6 * V_, k.turned + i * 5 * Q_, k.length + i * V_,
                      k.size + i * Q_, in + F_);
   }
-  void open_gates(const Kept &k, int64_t i, const Real *gates) {
+  void open_gates(const Kept<Real> &k, int64_t i, const Real *gates) {
     copy(k.gates + i * (V_ + Q_), gates, V_ + Q_);
-    atom_.open_gates(k.mixed + i * 6 * V_, k.turned + i * 5 * Q_, gates, v_ + i * 3 * V_);
-  }
-
-  // Hands out memory for `count` numbers per atom; counts only while there is none.
-  struct Taker {
-    Real *next;
-    size_t atoms, taken;
-    Real *operator()(int count) {
-      Real *here = next ? next + taken : nullptr;
-      taken += size_t(count) * atoms;
-      return here;
-    }
-  };
-
-  void place(Taker &take) {
-    int most = 0;
-    for (int l = 0; l < L_; l++) {
-      const bool first = model_.layer(l).first;
-      const int sent = first ? 0 : model_.layer(l).sent, V = first ? 0 : V_, Q = first ? 0 : Q_;
-      most = sent > most ? sent : most;
-      kept_[l] = {take(sent),
-                  take(first ? 0 : H_),
-                  take(3 * V),
-                  take(5 * Q),
-                  take(3 * V),
-                  take(5 * Q),
-                  take(6 * V_),
-                  take(5 * Q_),
-                  take(V_),
-                  take(Q_),
-                  take(H_),
-                  take(V_ + Q_)};
-    }
-    sent_bar_ = take(most);
-    h_ = take(F_);
-    before_ = take(F_);
-    v_ = take(3 * V_);
-    t_ = take(5 * Q_);
-    for (int k = 0; k < 2; k++) {
-      gh_[k] = take(F_);
-      gv_[k] = take(3 * V_);
-      gt_[k] = take(5 * Q_);
-    }
+    atom_.open_gates(k.mixed + i * 6 * V_, k.turned + i * 5 * Q_, gates, atoms_.v + i * 3 * V_);
   }
 
   const Model model_;
   const int F_, V_, Q_, H_, D_, L_; // those of the model
   const double start_, per_step_;
   const AtomUpdate<Real, W> atom_;
-  Kept *kept_;
-  Buffer<Real> nodes_, scratch_;
+  AtomArrays<Real> atoms_;
+  Buffer<Real> scratch_;
   Buffer<Pair> pairs_;
   Buffer<int32_t> rows_;
   mlff::Pairs list_ = {};
-  Real *sent_bar_ = nullptr, *h_ = nullptr, *before_ = nullptr, *v_ = nullptr, *t_ = nullptr;
-  Real *gh_[2] = {}, *gv_[2] = {}, *gt_[2] = {}; // adjoints; the two sets serve layers in turn
 };
 
 } // namespace

@@ -76,8 +76,8 @@ template <class Real, int W> struct Simd {
         parts[k] += parts[k + half];
     to = parts[0];
   }
-  // Adds the sums of four vectors: with shuffles, scalar code would cost as much as a whole chunk of
-  // features.
+  // Adds the sums of four vectors: with shuffles, scalar code would cost as much as a whole chunk
+  // of features.
   MLFF_INLINE void add_sums(Real to[4], Vec a, Vec b, Vec c, Vec d) {
     Quad p, q, r, s, total;
     fold(a, p);

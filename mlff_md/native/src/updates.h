@@ -8,8 +8,8 @@
 
 namespace {
 
-// Features of one atom, in chunks of W: vectors [3][W], quadrupoles [5][W]. `mixed` has two mixtures
-// of the vectors, left and right, chunk by chunk: [2][3][W].
+// Features of one atom, in chunks of W: vectors [3][W], quadrupoles [5][W]. `mixed` has two
+// mixtures of the vectors, left and right, chunk by chunk: [2][3][W].
 template <class Real, int W> struct AtomUpdate {
   typedef Simd<Real, W> S;
   typedef typename S::Vec Vec;
