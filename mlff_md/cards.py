@@ -131,10 +131,9 @@ def _as_trained(dataset: Dataset, student: Student) -> Dataset:
     if expected is None or dataset.sha256 == expected:
         return dataset
     from mlff_md.distill.config import DataConfig
+    from mlff_md.distill.data_sets import largest_force
 
-    starts = dataset.offsets[:-1]
-    largest = np.maximum.reduceat(np.linalg.norm(dataset.forces, axis=1), starts)
-    kept = dataset.select(largest <= DataConfig.max_force_eV_per_A)
+    kept = dataset.select(largest_force(dataset) <= DataConfig.max_force_eV_per_A)
     if kept.sha256 != expected:
         raise ConfigError(f"{student.name} was not trained on these frames (other sha256)")
     return kept
@@ -180,7 +179,8 @@ def _robustness(student: Student, test: Dataset, tell: Callable[[str], None]) ->
     tell(f"short range: {short.summary}")
     name = str(student.manifest.teacher.get("name", ""))
     judge = teacher(name) if is_teacher(name) else None
-    runs = stability(starts(test), calculator, teacher=judge)
+    conditions: dict[str, Any] = {"steps": 20_000, "timestep_fs": 0.5, "temperature_K": 600.0}
+    runs = stability(starts(test), calculator, teacher=judge, **conditions)
     hot = stability_check(runs)
     tell(f"hot runs: {hot.summary}")
     return {
@@ -192,9 +192,7 @@ def _robustness(student: Student, test: Dataset, tell: Callable[[str], None]) ->
         "hot": {
             "molecules": len(runs),
             "whole": sum(run.survived for run in runs),
-            "steps": runs[0].steps,
-            "timestep_fs": 0.5,
-            "temperature_K": 600.0,
+            **conditions,
             "longest_stretch_A": round(max(run.longest_stretch_A for run in runs), 3),
         },
         "mlff_md": __version__,

@@ -35,7 +35,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         If it cannot be written; what was there is untouched.
     """
     try:
-        write_files(path.parent, {path.name: content})
+        _write_all(path.parent, {path.name: content})
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {explain(error)}") from error
 
@@ -65,17 +65,34 @@ def write_keeping_previous(path: Path, content: bytes) -> None:
         raise ConfigError(f"cannot write {path}: {explain(error)}") from error
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_files(folder: Path, files: Mapping[str, bytes], what: str = "") -> None:
     """Write ``files`` (path inside ``folder`` -> content), each by rename, in the order given.
 
     All contents reach the disk under temporary names before the first rename, so a full disk
     leaves what was there before untouched, and no temporary file behind.
 
+    Parameters
+    ----------
+    folder
+        Made if it does not exist.
+    files
+        What to write.
+    what
+        What they are together, for the error: ``the report``.
+
     Raises
     ------
-    OSError
+    ConfigError
         If the folder cannot be made or written.
     """
+    try:
+        _write_all(folder, files)
+    except OSError as error:
+        place = f"{what} to {folder}" if what else f"to {folder}"
+        raise ConfigError(f"cannot write {place}: {explain(error)}") from error
+
+
+def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
     suffix = f".{secrets.token_hex(4)}.tmp"
     waiting: list[tuple[Path, Path]] = []
     try:

@@ -52,7 +52,18 @@ def force_errors(
     reference_energies: Array | None = None,
     molecules: npt.NDArray[np.str_] | None = None,
 ) -> ForceErrors:
-    """Compare forces (A, 3), eV/Å, of frames with ``counts`` atoms each, and their energies, eV."""
+    """Compare the forces of labelled frames, atoms one after another, and their energies.
+
+    Parameters
+    ----------
+    predicted, reference
+        Forces, eV/Å, (A, 3).
+    counts
+        Atoms of each frame, (F,).
+    predicted_energies, reference_energies, molecules
+        Energies, eV, (F,), and the name of each frame's molecule, (F,); without all three there
+        is no energy error.
+    """
     predicted = np.asarray(predicted, dtype=np.float64)
     reference = np.asarray(reference, dtype=np.float64)
     error = predicted - reference

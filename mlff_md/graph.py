@@ -10,7 +10,7 @@ graph.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -132,6 +132,28 @@ class Graph:
             n_structures=sum(graph.n_structures for graph in graphs),
             volumes=np.concatenate([graph.volumes for graph in graphs]),
         )
+
+
+def in_batches(graphs: Iterable[Graph], max_edges: int) -> Iterator[Graph]:
+    """Yield the graphs joined in their order into batches of bounded size.
+
+    Parameters
+    ----------
+    graphs
+        Any number of them; each is asked for only when its batch is due.
+    max_edges
+        Directed edges of a batch; a graph that has more is a batch of its own.
+    """
+    waiting: list[Graph] = []
+    edges = 0
+    for graph in graphs:
+        if waiting and edges + graph.n_edges > max_edges:
+            yield Graph.batch(waiting)
+            waiting, edges = [], 0
+        waiting.append(graph)
+        edges += graph.n_edges
+    if waiting:
+        yield Graph.batch(waiting)
 
 
 def species_index(numbers: NDArray[np.integer], elements: Sequence[str]) -> NDArray[np.int32]:

@@ -187,8 +187,8 @@ def run_nvt(
     from ase.parallel import DummyMPI
 
     _check_options(steps, timestep_fs, temperature_K, seed, sample_every, trajectory_every)
-    if not friction_per_ps > 0.0:
-        raise ConfigError(f"friction_per_ps must be positive, got {friction_per_ps}")
+    if not (friction_per_ps > 0.0 and math.isfinite(friction_per_ps)):
+        raise ConfigError(f"friction_per_ps must be a number above zero, got {friction_per_ps}")
     rng = np.random.default_rng(seed)
     moving = _prepare(atoms, calculator)
     if not keep_velocities:
@@ -337,9 +337,9 @@ def _check_options(
     if steps < 0:
         raise ConfigError(f"steps must not be negative, got {steps}")
     if not (timestep_fs > 0.0 and math.isfinite(timestep_fs)):
-        raise ConfigError(f"timestep_fs must be positive, got {timestep_fs}")
+        raise ConfigError(f"timestep_fs must be a number above zero, got {timestep_fs}")
     if temperature_K is not None and not (temperature_K >= 0.0 and math.isfinite(temperature_K)):
-        raise ConfigError(f"temperature_K must not be negative, got {temperature_K}")
+        raise ConfigError(f"temperature_K must be a number, zero or more, got {temperature_K}")
     if seed < 0:
         raise ConfigError(f"seed must not be negative, got {seed}")
     if sample_every < 1 or trajectory_every < 1:

@@ -87,7 +87,10 @@ class Loop:
         progress: Progress | None,
         restart: Restart | None = None,
     ) -> MdRun:
-        """Make the steps, sampling on the way; see :func:`mlff_md.md.run_nve`."""
+        """Make the steps, sampling on the way; see :func:`mlff_md.md.run_nve`.
+
+        ``label``, the ensemble, is told by ``progress`` and in each frame of the trajectory.
+        """
         told = progress or silent
         record = Record(self.atoms, self.degrees_of_freedom, self.timestep_fs, sample_every, steps)
         if trajectory:
@@ -103,10 +106,12 @@ class Loop:
                 if state is not None:
                     first, forces = state.step + 1, state.forces_eV_per_A
                     if trajectory and first <= steps:
-                        behind = TrajectoryWriter(trajectory, after=state.trajectory)
+                        behind = TrajectoryWriter(trajectory, state.trajectory, label)
                         writer = at_end.enter_context(behind)
             told.begin(label, steps, self.timestep_fs)
             at_end.callback(told.end)
+            if first:
+                told.skip(first - 1)
             for step in range(first, steps + 1):
                 sampled = step % sample_every == 0
                 framed = bool(trajectory) and step % trajectory_every == 0
@@ -122,7 +127,9 @@ class Loop:
                     restart.begin()
                 if trajectory and framed:
                     # Opened no sooner: a run that cannot start leaves the old file alone.
-                    writer = writer or at_end.enter_context(TrajectoryWriter(trajectory))
+                    writer = writer or at_end.enter_context(
+                        TrajectoryWriter(trajectory, ensemble=label)
+                    )
                     writer.write(self.atoms, energy, forces, step, step * self.timestep_fs)
                 if restart is not None and (step % restart.every == 0 or step == steps):
                     state = self._state(step, forces, record, writer)

@@ -6,6 +6,8 @@ import contextlib
 import os
 import sys
 
+_GROUPS = "/sys/fs/cgroup"
+
 
 def resident_MB() -> float:
     """Return the memory that the process holds now; where that is unknown, its peak."""
@@ -61,8 +63,8 @@ def _container() -> list[int | None]:
 def _left(limit_name: str, used_name: str) -> int | None:
     try:
         with (
-            open(f"/sys/fs/cgroup/{limit_name}", encoding="ascii") as limit,
-            open(f"/sys/fs/cgroup/{used_name}", encoding="ascii") as used,
+            open(f"{_GROUPS}/{limit_name}", encoding="ascii") as limit,
+            open(f"{_GROUPS}/{used_name}", encoding="ascii") as used,
         ):
             return int(limit.read()) - int(used.read())
     except (OSError, ValueError):  # no such group, or "max": no limit

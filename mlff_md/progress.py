@@ -17,6 +17,9 @@ class Progress(Protocol):
     def begin(self, label: str, total: int, timestep_fs: float | None = None) -> None:
         """Start a task of ``total`` steps; a time step, where given, adds ns/day."""
 
+    def skip(self, done: int) -> None:
+        """Say that an earlier process made the steps up to ``done``: they count for no rate."""
+
     def update(self, done: int) -> None:
         """Say that ``done`` steps of the task are behind us."""
 
@@ -28,6 +31,9 @@ class Silent:
     """Says nothing."""
 
     def begin(self, label: str, total: int, timestep_fs: float | None = None) -> None:
+        """Do nothing."""
+
+    def skip(self, done: int) -> None:
         """Do nothing."""
 
     def update(self, done: int) -> None:
@@ -63,7 +69,7 @@ class ConsoleProgress:
         self._total = 0
         self._timestep_fs: float | None = None
         self._started = self._next = 0.0
-        self._done = 0
+        self._done = self._skipped = 0
         self._interval = _LOG_INTERVAL_S
         self._width = 0
         self._open = False
@@ -74,8 +80,13 @@ class ConsoleProgress:
         self._interval = _TERMINAL_INTERVAL_S if self._terminal else _LOG_INTERVAL_S
         self._started = self._clock()
         self._next = self._started + self._interval
-        self._done = self._width = 0
+        self._done = self._skipped = self._width = 0
         self._open = True
+
+    def skip(self, done: int) -> None:
+        """Take the steps since the last count out of the rate and of the time left."""
+        self._skipped += max(0, done - self._done)
+        self._done = max(self._done, done)
 
     def update(self, done: int) -> None:
         """Remember the count and write a line if the last one is old enough."""
@@ -107,8 +118,9 @@ class ConsoleProgress:
         elapsed = now - self._started
         percent = 100.0 * self._done / self._total if self._total else 100.0
         parts = [f"{self._label} {percent:3.0f} %"]
-        if elapsed > 0.0 and self._done:
-            rate = self._done / elapsed
+        made = self._done - self._skipped
+        if elapsed > 0.0 and made:
+            rate = made / elapsed
             parts.append(f"{rate:.3g} steps/s")
             if self._timestep_fs is not None:
                 parts.append(f"{rate * self._timestep_fs * 86400e-6:.3g} ns/day")
@@ -135,7 +147,12 @@ class Part:
         self._offset = offset
 
     def begin(self, label: str, total: int, timestep_fs: float | None = None) -> None:
-        """Do nothing: the whole has begun already."""
+        """Tell the whole, which has begun already, that what is before this part is over."""
+        self._whole.skip(self._offset)
+
+    def skip(self, done: int) -> None:
+        """Pass the count on."""
+        self._whole.skip(self._offset + done)
 
     def update(self, done: int) -> None:
         """Pass the count on."""

@@ -6,8 +6,8 @@ and the like) are refused before ASE sees them.
 
 from __future__ import annotations
 
-import difflib
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_md.errors import StructureError
+from mlff_md.hints import did_you_mean, near_names
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -106,6 +107,8 @@ def _read(path: Path, index: int | slice) -> Atoms | list[Atoms]:
     except (OSError, ValueError) as error:
         raise StructureError(f"{path} cannot be read: {error}") from error
     if not exists:
+        if re.match("(https?|ftp):/", str(path)):
+            raise StructureError(f"{path} is an address; download it, and give the file")
         raise StructureError(f"there is no structure file {path}{_near_names(path)}")
     if not path.is_file():
         raise StructureError(f"{path} is not a file; give the path of a structure file")
@@ -263,9 +266,13 @@ def _near_names(path: Path) -> str:
         names = sorted(entry.name for entry in path.parent.iterdir() if entry.is_file())
     except OSError:
         return f"; the folder {path.parent} cannot be read either"
-    near = difflib.get_close_matches(path.name, names, n=3)
-    near = near or difflib.get_close_matches(path.stem, {Path(name).stem for name in names}, n=3)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    near = near_names(path.name, names)
+    if not near:
+        stems = near_names(path.stem, (Path(name).stem for name in names), cutoff=0.75)
+        near = [name for name in names if Path(name).stem in stems][:3]
+    if near:
+        return f"; {did_you_mean(near)}"
+    return "" if path.suffix else "; give a file, such as .xyz, .cif or .pdb"
 
 
 def _first_line(error: Exception) -> str:

@@ -67,6 +67,8 @@ class TrajectoryWriter:
         File to write; an existing file is replaced. The suffix sets the format.
     after
         Go on with the existing file behind this mark; what it has behind that is cut off.
+    ensemble
+        ``NVE`` or ``NVT``, told in each frame: what energies mean depends on it.
 
     Raises
     ------
@@ -74,9 +76,12 @@ class TrajectoryWriter:
         If the suffix is unknown or the file cannot be written.
     """
 
-    def __init__(self, path: str | Path, after: Mark | None = None) -> None:
+    def __init__(
+        self, path: str | Path, after: Mark | None = None, ensemble: str | None = None
+    ) -> None:
         check_name(path)
         self.path = Path(path)
+        self._about = {} if ensemble is None else {"ensemble": ensemble}
         self._file: Any = None
         self._broken = False
         with self._told_errors():
@@ -108,7 +113,7 @@ class TrajectoryWriter:
         from ase.calculators.singlepoint import SinglePointCalculator
 
         frame = atoms.copy()
-        frame.info = {"step": step, "time_fs": time_fs}
+        frame.info = {"step": step, "time_fs": time_fs, **self._about}
         frame.calc = SinglePointCalculator(frame, energy=energy_eV, forces=forces_eV_per_A)
         with self._told_errors():
             try:

@@ -86,11 +86,13 @@ def degrees_of_freedom(atoms: Atoms, *, conserves_momentum: bool = True) -> int:
     n -= 3
     if not atoms.pbc.any():
         arms = atoms.positions - atoms.get_center_of_mass()
-        moments, _ = _principal_moments(masses, arms)
-        angular = np.cross(arms, masses[:, None] * velocities).sum(axis=0)
+        moments, axes = _principal_moments(masses, arms)
+        rigid = _rotating(moments)
+        # An almost linear molecule keeps a little about its axis, from its bends.
+        angular = axes[:, rigid].T @ np.cross(arms, masses[:, None] * velocities).sum(axis=0)
         scale = np.sqrt(2.0 * kinetic * max(float(moments.max(initial=0.0)), 0.0))
         if float(np.linalg.norm(angular)) <= _ZERO_TOLERANCE * scale:
-            n -= int(_rotating(moments).sum())
+            n -= int(rigid.sum())
     return max(n, 0)
 
 

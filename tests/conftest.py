@@ -55,3 +55,8 @@ def crystal() -> Atoms:
     atoms.set_cell(atoms.cell.array @ np.array([[1, 0.1, 0], [0, 1, 0.05], [0.02, 0, 1]]), True)
     atoms.rattle(0.1, seed=2)
     return atoms
+
+
+@pytest.fixture
+def copper() -> Atoms:
+    return bulk("Cu", cubic=True)

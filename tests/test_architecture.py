@@ -14,7 +14,7 @@ import mlff_md
 PACKAGE = Path(mlff_md.__file__).parent
 
 # Each layer may import from itself and from the layers named; see docs/how-it-works.md.
-BASE = {"_version", "errors", "units", "files", "folder_lock"}
+BASE = {"_version", "errors", "hints", "units", "files", "folder_lock", "mpich"}
 GRAPH = {*BASE, "structures", "neighbors", "pairs", "graph"}
 ENGINES = {*GRAPH, "student", "native", "engines"}
 LOOP = {
@@ -43,9 +43,11 @@ RUN = {
 ALLOWED = {
     "_version": set(),
     "errors": set(),
+    "hints": set(),
     "units": set(),
     "files": BASE,
     "folder_lock": BASE,
+    "mpich": set(),
     "structures": GRAPH,
     "neighbors": GRAPH,
     "pairs": GRAPH,

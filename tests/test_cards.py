@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mlff_md import StudentForceFieldCalculator, analyze_forces, load_student
-from mlff_md.cards import measure_card
+from mlff_md.cards import measure_card, starts
 from mlff_md.cli import main
 from mlff_md.distill.dataset import Dataset
 from mlff_md.errors import ConfigError
@@ -137,3 +137,12 @@ def test_everything_measured(few: Path, tmp_path: Path) -> None:
     assert manifest.nve["water"]["verdict"] in ("pass", "inconclusive")
     assert manifest.robustness["hot"]["whole"] == manifest.robustness["hot"]["molecules"]
     assert {row["n_atoms"] for row in manifest.speed["times"]} == {9, 21, 501}
+
+
+def test_hot_runs_start_from_the_coolest_frame_of_each_molecule() -> None:
+    test = Dataset.load(TEST_SET)
+    for atoms, name in zip(starts(test), dict.fromkeys(test.molecules.tolist()), strict=True):
+        mine = test.select(test.molecules == name)
+        coolest = mine.select(mine.temperature_K == mine.temperature_K.min()).frame(0)
+        assert np.array_equal(atoms.positions, coolest.positions)
+        assert atoms.calc is None

@@ -9,7 +9,7 @@ from ase.build import bulk, molecule
 from ase.neighborlist import neighbor_list
 
 from mlff_md.errors import StructureError
-from mlff_md.graph import Graph, build_graph, cell_volume, species_index
+from mlff_md.graph import Graph, build_graph, cell_volume, in_batches, species_index
 from mlff_md.neighbors import NeighborList
 
 ELEMENTS = ("H", "C", "N", "O")
@@ -130,3 +130,15 @@ def test_open_directions_need_no_cell():
     assert build_graph(slab, ELEMENTS, 2.6).n_edges == 4
     wire = Atoms("C", cell=[[0, 0, 0], [1, 2, 2], [0, 0, 0]], pbc=[False, True, False])
     assert build_graph(wire, ELEMENTS, 3.1).n_edges == 2
+
+
+def test_batches_are_bounded_and_in_order():
+    single = [build_graph(molecule(name), ELEMENTS, 5.0) for name in ("H2O", "CH4", "H2", "NH3")]
+    assert [graph.n_edges for graph in single] == [6, 20, 2, 12]
+    batches = list(in_batches(iter(single), max_edges=14))
+    # Methane alone has more; hydrogen and ammonia just fit.
+    assert [batch.n_edges for batch in batches] == [6, 20, 14]
+    assert [batch.n_structures for batch in batches] == [1, 1, 2]
+    joined = np.concatenate([batch.vectors for batch in batches])
+    np.testing.assert_array_equal(joined, np.concatenate([graph.vectors for graph in single]))
+    assert list(in_batches([], max_edges=14)) == []

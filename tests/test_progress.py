@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
+from ase.build import molecule
 
-from mlff_md.progress import ConsoleProgress, Part, silent
+from mlff_md import StudentForceFieldCalculator
+from mlff_md.md import run_nve
+from mlff_md.progress import ConsoleProgress, Part, Silent, silent
 
 
 class Terminal(io.StringIO):
@@ -84,12 +88,61 @@ def test_standard_error_is_found_when_writing(capsys: pytest.CaptureFixture[str]
     assert captured.err == "x   0 %\n"
 
 
+def test_steps_of_an_earlier_run_count_for_no_rate() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = ConsoleProgress(stream, clock)
+    progress.begin("NVE", 3000, timestep_fs=0.5)
+    progress.skip(1000)
+    progress.update(1001)
+    part = Part(progress, 1500)
+    part.skip(500)  # and the second half of it once more
+    clock.now = 30.0
+    part.update(800)
+    clock.now = 40.0
+    progress.update(2500)
+    progress.end()
+    running, last = stream.getvalue().splitlines()
+    # 2300 steps are there, 1000 and 999 of them from before.
+    assert running.startswith("NVE  77 %  10 steps/s  0.433 ns/day")
+    assert running.endswith("1:10 min left")
+    assert last == "NVE  83 %  12.5 steps/s  0.541 ns/day  took 40 s"
+
+
+def test_a_run_with_nothing_left_to_do_has_no_rate() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = ConsoleProgress(stream, clock)
+    progress.begin("NVE", 100, timestep_fs=0.5)
+    progress.skip(100)
+    clock.now = 0.01
+    progress.end()
+    assert stream.getvalue() == "NVE 100 %\n"
+
+
+def test_a_resumed_run_tells_what_it_found(tmp_path: Path) -> None:
+    seen: list[tuple[str, int]] = []
+
+    class Recorder(Silent):
+        def skip(self, done: int) -> None:
+            seen.append(("skip", done))
+
+        def update(self, done: int) -> None:
+            seen.append(("update", done))
+
+    options = {"restart": tmp_path / "restart", "resume": True, "progress": Recorder()}
+    for steps in (3, 5):
+        run_nve(molecule("H2O"), StudentForceFieldCalculator("ultra-tiny"), steps=steps, **options)
+    assert seen == [*(("update", k) for k in range(4)), ("skip", 3), ("update", 4), ("update", 5)]
+
+
 def test_parts_count_within_the_whole() -> None:
-    seen = []
+    seen: list[object] = []
 
     class Recorder:
         def begin(self, label: str, total: int, timestep_fs: float | None = None) -> None:
             seen.append("begin")
+
+        def skip(self, done: int) -> None:
+            seen.append(("skip", done))
 
         def update(self, done: int) -> None:
             seen.append(done)
@@ -99,9 +152,10 @@ def test_parts_count_within_the_whole() -> None:
 
     part = Part(Recorder(), 100)
     part.begin("stage", 10)
+    part.skip(2)
     part.update(3)
     part.end()
-    assert seen == [103]
+    assert seen == [("skip", 100), ("skip", 102), 103]
 
 
 def test_silent_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,6 +52,8 @@ class StopAt:
 
     def begin(self, label: str, total: int, timestep_fs: float | None = None) -> None: ...
 
+    def skip(self, done: int) -> None: ...
+
     def update(self, done: int) -> None:
         if done == self.step:
             raise CutOff

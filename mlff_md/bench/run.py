@@ -36,9 +36,9 @@ class BenchResult:
     Attributes
     ----------
     rows
-        One for each student, size, batch and engine: ``student, atoms, batch, engine, threads``,
-        ``device``,
-        ``median_ms, p95_ms, best_ms, samples``, ``max_force_error_eV_per_A`` against float64,
+        One for each student, size, batch and engine: ``student, atoms, batch, engine, threads,
+        device``, ``median_ms, p95_ms, best_ms, samples``, ``max_force_error_eV_per_A`` against
+        float64,
         ``ns_per_day`` at 0.5 fs (of each structure of a batch), ``structures_per_s``,
         ``resident_MB`` of the process afterwards, and for the native engine ``gflops`` (best) and
         ``fraction_of_peak``. Peers stand under ``engine`` too, with ``num_parameters``.
@@ -133,8 +133,8 @@ def bench(
             for batch in batches:
                 missing: list[str] = []
                 case = Case(student, name, structure, batch, device, threads)
-                few = makers if batch == 1 else {}
-                rows += _compare(case, engines, few, seconds, timestep_fs, missing.append)
+                beside = makers if batch == 1 else {}
+                rows += _compare(case, engines, beside, seconds, timestep_fs, missing.append)
                 for line in missing:
                     left_out.append(f"{len(structure)} atoms: {line}")
                     tell(left_out[-1])

@@ -5,21 +5,24 @@ Exit codes: 0 pass, 1 fail, 2 inconclusive, 3 could not run.
 
 from __future__ import annotations
 
-import difflib
+import contextlib
 import errno
 import importlib
+import os
 import re
+import shlex
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import NoReturn
 
 from mlff_md._version import __version__
 from mlff_md.cli.parser import COULD_NOT_RUN, Parser
 from mlff_md.errors import MlffError
+from mlff_md.hints import did_you_mean, hint
 
 COMMANDS = {
     "validate-nve": "does a force field conserve energy in MD? K replicas, a report, a verdict",
@@ -41,6 +44,7 @@ COMMANDS = {
 """Command -> one line for ``--help``; the module is ``mlff_md.cli.<command>``."""
 
 _USAGE = """usage: mlff-md COMMAND [OPTIONS]
+       mlff-md help COMMAND
 
 Small distilled machine-learning force fields, made fast, correct and trusted in MD.
 
@@ -66,18 +70,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    if words[:1] in (["help"], ["-h"], ["--help"]) and words[1:]:
+        words = [*words[1:], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
         lines = (f"  {name:<16} {text}" for name, text in COMMANDS.items())
         print(_USAGE.format(commands="\n".join(lines)))
         return 0 if words else COULD_NOT_RUN
-    if words[0] == "--version":
+    if words[0] in ("--version", "-V", "version"):
         print(f"mlff-md {__version__}")
         return 0
     name = words[0]
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _run(name, words[1:])
+        with _unwinding():
+            return _run(name, words[1:])
     except SystemExit as stop:  # argparse: --help, or a bad option already explained
         return stop.code if isinstance(stop.code, int) else COULD_NOT_RUN
     except KeyboardInterrupt:
@@ -95,6 +100,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 class TerminatedError(BaseException):
     """The process was asked to end: unwinds it, so that files are closed."""
+
+
+@contextlib.contextmanager
+def _unwinding() -> Iterator[None]:
+    """Let SIGTERM raise :class:`TerminatedError`; a program that calls us gets its own back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _terminate(_signal: int, _frame: object) -> NoReturn:
@@ -127,18 +145,29 @@ def _run(name: str, words: list[str]) -> int:
         print(f"mlff-md: error: {name} stands before the command; write it behind", file=sys.stderr)
         return COULD_NOT_RUN
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS)
-        # Letters in another order are the likeliest slip.
-        near.sort(key=lambda command: sorted(command) != sorted(name))
-        near = near or [command for command in COMMANDS if name in command]
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
-        print(f"mlff-md: error: no command {name!r}; {hint}", file=sys.stderr)
+        if os.path.exists(name):
+            print(
+                f"mlff-md: error: a command stands before {name}, such as: {_first(name)}",
+                file=sys.stderr,
+            )
+            return COULD_NOT_RUN
+        within = [command for command in COMMANDS if name.lower() in command]
+        meant = did_you_mean(within) if within else hint(name, COMMANDS)
+        print(f"mlff-md: error: no command {name!r}; {meant}", file=sys.stderr)
         return COULD_NOT_RUN
     parser = build_parser(name)
     arguments = parser.parse_args(words)
     arguments.parser = parser
     code: int = _module(name).run(arguments)
     return code
+
+
+def _first(path: str) -> str:
+    """Return a command for a file that was given without one."""
+    kinds = {".log": "drift", ".csv": "drift", ".xvg": "drift", ".traj": "drift", ".json": "report"}
+    kinds |= {".safetensors": "models show", ".toml": "distill", ".lmp": "lammps run"}
+    command = kinds.get(os.path.splitext(path)[1], "validate-nve")
+    return f"mlff-md {command} {shlex.quote(path)}"
 
 
 def build_parser(name: str) -> Parser:

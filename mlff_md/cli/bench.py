@@ -115,8 +115,7 @@ def _numbers(text: str, option: str) -> list[int]:
 
 def _write(folder: Path, result: BenchResult) -> None:
     from mlff_md.bench.figures import figures
-    from mlff_md.errors import ConfigError
-    from mlff_md.files import explain, write_files
+    from mlff_md.files import write_files
     from mlff_md.report.figures import draw_figure
 
     machine = result.machine
@@ -134,7 +133,4 @@ def _write(folder: Path, result: BenchResult) -> None:
         lines += ["", f"![{figure.title}]({figure.id}.png)", "", figure.caption]
     files["bench.md"] = ("\n".join(lines) + "\n").encode()
     files[RESULT] = (json.dumps(dataclasses.asdict(result), indent=2) + "\n").encode()
-    try:
-        write_files(folder, files)
-    except OSError as error:
-        raise ConfigError(f"cannot write the benchmark to {folder}: {explain(error)}") from error
+    write_files(folder, files, "the benchmark")

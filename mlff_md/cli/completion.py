@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mlff_md.cli.choices import known
 from mlff_md.cli.output import say
 from mlff_md.cli.parser import Parser
 
@@ -79,7 +80,7 @@ def read_commands() -> Iterator[Command]:
     """Yield every command, those of one more word after the one that they belong to."""
     from mlff_md.cli import COMMANDS, build_parser
 
-    names = _names()
+    names = known()
     for command, about in COMMANDS.items():
         parser = build_parser(command)
         yield _read(parser, (command,), about, names)
@@ -115,32 +116,3 @@ def _value(action: argparse.Action, names: Mapping[str, Sequence[str]]) -> Value
         return Value(tuple(map(str, action.choices)), name=shown)
     is_text = action.type in (None, str)
     return Value(tuple(names.get(action.dest, ())), files=is_text, name=shown)
-
-
-def _names() -> Mapping[str, Sequence[str]]:
-    """Return what is known of values that argparse takes as any text, by the option's name."""
-    from mlff_md.engines import ENGINES
-    from mlff_md.exporters import FORMATS
-    from mlff_md.guard.watch import POLICIES
-    from mlff_md.lammps.deck import ENSEMBLES, STYLES
-    from mlff_md.protocols.drift_lammps import UNITS
-    from mlff_md.student import zoo
-    from mlff_md.teachers import TEACHERS
-
-    students = zoo.names()
-    return {
-        "student": students,
-        "students": students,
-        "words": ("show", "measure", *students),
-        "model": (*students, *TEACHERS),
-        "teacher": tuple(TEACHERS),
-        "engine": ("auto", *ENGINES),
-        "dtype": ("float32", "float64"),
-        "device": ("cpu", "cuda"),
-        "format": tuple(FORMATS),
-        "style": STYLES,
-        "ensemble": ENSEMBLES,
-        "units": tuple(UNITS),
-        "md": ("ase", "lammps", *(f"lammps:{style}" for style in STYLES)),
-        "guard": POLICIES,
-    }

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlff_md.cli.output import say, told_warnings
-from mlff_md.cli.parser import Parser
+from mlff_md.cli.parser import Parser, whole_number
 from mlff_md.errors import ConfigError
 
 EXAMPLE = "mlff-md distill inputs/training/tiny.toml --out tiny-run"
@@ -36,7 +36,7 @@ def configure(parser: Parser) -> None:
         metavar="STUDENT",
         help="with --from-flagged: which student (default: that of the configuration)",
     )
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="(default: 1)")
+    parser.add_argument("--threads", type=whole_number, default=1, metavar="N", help="(default: 1)")
 
 
 def run(arguments: argparse.Namespace) -> int:

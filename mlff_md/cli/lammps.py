@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlff_md.cli.output import say
-from mlff_md.cli.parser import Parser, add_options, chosen
+from mlff_md.cli.parser import Parser, add_options, chosen, whole_number
 
 EXAMPLE = "mlff-md lammps deck inputs/structures/aspirin.xyz --out aspirin-lammps"
 
@@ -44,8 +44,10 @@ def _configure_deck(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("deck", help="LAMMPS input file")
-    parser.add_argument("--ranks", type=int, default=1, metavar="N", help="MPI ranks (default: 1)")
+    parser.add_argument("deck", help="LAMMPS input file, or the folder of 'lammps deck'")
+    parser.add_argument(
+        "--ranks", type=whole_number, default=1, metavar="N", help="MPI ranks (default: 1)"
+    )
     parser.add_argument("--lmp", metavar="PATH", help=_LMP)
     parser.add_argument(
         "--mpirun", metavar="PATH", help="(default: the one of the MPI library of LAMMPS)"
@@ -72,9 +74,14 @@ def _configure_parity(parser: argparse.ArgumentParser) -> None:
         "--engine", default="auto", help="on both sides; with a deck, in ASE (default: auto)"
     )
     parser.add_argument(
-        "--dtype", default="float32", help="on both sides; with a deck, in ASE (default: float32)"
+        "--dtype",
+        choices=("float32", "float64"),
+        default="float32",
+        help="on both sides; with a deck, in ASE (default: float32)",
     )
-    parser.add_argument("--ranks", type=int, default=1, metavar="N", help="MPI ranks (default: 1)")
+    parser.add_argument(
+        "--ranks", type=whole_number, default=1, metavar="N", help="MPI ranks (default: 1)"
+    )
     parser.add_argument("--lmp", metavar="PATH", help=_LMP)
     parser.add_argument("--python-style", action="store_true", help=_OWN)
     parser.add_argument("--out", metavar="DIR", help="write a report here")
@@ -151,6 +158,7 @@ def _run_deck(arguments: argparse.Namespace) -> int:
     from mlff_md.errors import ConfigError
     from mlff_md.lammps.launcher import run_deck
 
+    arguments.deck = _in_folder(arguments.deck)
     if Path(arguments.deck).suffix in _STRUCTURES:
         deck = shlex.quote(arguments.deck)
         raise ConfigError(f"{deck} is a structure; make a deck of it: mlff-md lammps deck {deck}")
@@ -162,6 +170,14 @@ def _run_deck(arguments: argparse.Namespace) -> int:
         own_python=arguments.python_style,
         variables=dict(arguments.var),
     )
+
+
+def _in_folder(path: str) -> str:
+    """Return the deck that 'mlff-md lammps deck' wrote into a folder, or the path as it is."""
+    from mlff_md.lammps.deck import DECK_NAME
+
+    deck = Path(path, DECK_NAME)
+    return str(deck) if deck.is_file() else path
 
 
 def _parity(arguments: argparse.Namespace) -> int:
@@ -187,6 +203,7 @@ def _parity(arguments: argparse.Namespace) -> int:
         "own_python": arguments.python_style,
         "ranks": arguments.ranks,
     }
+    arguments.input = _in_folder(arguments.input)
     if is_deck(Path(arguments.input)):
         evaluated = evaluate_deck(arguments.input, **where)
     else:

@@ -17,7 +17,13 @@ def configure(parser: Parser) -> None:
     from mlff_md.md import run_nve, run_nvt
 
     parser.add_argument("structure", help="any file that ASE reads: xyz, cif, pdb, ...")
-    parser.add_argument("--ensemble", choices=("nve", "nvt"), default="nve", help="(default: nve)")
+    parser.add_argument(
+        "--ensemble",
+        type=str.lower,
+        choices=("nve", "nvt"),
+        default="nve",
+        help="constant energy, or Langevin's thermostat (default: nve)",
+    )
     parser.add_argument(
         "--out",
         metavar="FILE",

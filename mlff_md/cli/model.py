@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from mlff_md.cli.parser import add_options, chosen, refuse_unused
 
@@ -35,7 +34,6 @@ def add_model_options(parser: argparse.ArgumentParser, *, positional: bool = Fal
 def make_calculator(arguments: argparse.Namespace) -> Any:
     """Return the ASE calculator that ``--model`` names."""
     from mlff_md.calculator import StudentForceFieldCalculator
-    from mlff_md.errors import ConfigError
     from mlff_md.student import zoo
     from mlff_md.teachers import TEACHERS, is_teacher, teacher
 
@@ -45,20 +43,24 @@ def make_calculator(arguments: argparse.Namespace) -> Any:
             names = ("device", "engine", "dtype", "skin_A", "threads")
             refuse_unused(arguments, arguments.parser, names, f"for the teacher {model}")
             return teacher(model)
-        if model not in zoo.names() and not model.endswith(".safetensors"):
-            raise ConfigError(_no_such_model(model, [*zoo.names(), *TEACHERS]))
+        if model not in zoo.names():
+            _refuse_other(model, [*zoo.names(), *TEACHERS])
     options = chosen(arguments, StudentForceFieldCalculator.__init__)
     return StudentForceFieldCalculator(model, arguments.device, **options)
 
 
-def _no_such_model(model: str, known: Sequence[str]) -> str:
-    if os.path.isdir(model):
-        return f"{model} is a folder; give the .safetensors file in it"
-    if model.endswith((".onnx", ".pt", ".pt2")):
-        return f"there is no file {model}; 'mlff-md export' writes such files"
-    near = difflib.get_close_matches(model.lower(), known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-    return f"no student, student file or teacher is called {model!r}; {hint}"
+def _refuse_other(model: str, known: Sequence[str]) -> NoReturn:
+    from mlff_md.errors import ConfigError
+    from mlff_md.hints import hint
+    from mlff_md.student import zoo
+
+    if model.endswith((".onnx", ".pt", ".pt2")) and not os.path.isdir(model):
+        raise ConfigError(f"there is no file {model}; 'mlff-md export' writes such files")
+    if model.endswith(".safetensors") or os.sep in model or os.path.isdir(model):
+        zoo.find(model)  # says what is wrong with it
+    raise ConfigError(
+        f"no student, student file or teacher is called {model!r}; {hint(model, known, cutoff=0.5)}"
+    )
 
 
 def short_name(model: str) -> str:

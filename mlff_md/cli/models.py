@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mlff_md.errors import ConfigError
     from mlff_md.student import zoo
 
-    if not arguments.words:
+    if arguments.words in ([], ["list"]):
         return _list(arguments.json)
     if len(arguments.words) == 1 and arguments.words[0] in zoo.names():
         raise ConfigError(f"did you mean 'mlff-md models show {arguments.words[0]}'?")

@@ -7,13 +7,16 @@ function's numpydoc ``Parameters`` section.
 from __future__ import annotations
 
 import argparse
-import difflib
+import contextlib
 import inspect
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
+from mlff_md.cli.choices import ALL, known
 from mlff_md.errors import ConfigError
+from mlff_md.hints import did_you_mean, hint, near_names
 
 COULD_NOT_RUN = 3
 
@@ -36,21 +39,43 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             options = [name for action in self._actions for name in action.option_strings]
             near = _meant(unknown[1], options)
-            message = f"no option {unknown[1]}" + (f"; did you mean {near}?" if near else "")
+            message = f"no option {unknown[1]}" + (f"; {did_you_mean(near)}" if near else "")
+        surplus = re.match(r"unrecognized arguments: ([^-].*)", message)
+        if surplus:
+            message = f"nothing takes the word {surplus[1]!r}; options begin with --"
+            if surplus[1] in known().get("model", ()) and "--model" in self._option_string_actions:
+                message = (
+                    f"nothing takes the word {surplus[1]!r}; did you mean --model {surplus[1]}?"
+                )
+        lacking = re.match(r"the following arguments are required: (.+)", message)
+        if lacking:
+            verb = "are" if "," in lacking[1] else "is"
+            message = f"{lacking[1]} {verb} missing" + self._words(lacking[1])
+        message = re.sub(r"^argument (\S+): not ", r"\1 is not ", message)
+        wrong = re.match(r"argument (\S+): invalid choice: '(.*?)' \(choose", message)
+        if wrong:
+            message = f"{wrong[1]} cannot be {wrong[2]!r}" + self._words(wrong[1], wrong[2])
         self.exit(COULD_NOT_RUN, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+    def _words(self, name: str, typed: str = "") -> str:
+        """Return what an error adds about the words that an argument takes."""
+        for action in self._actions:
+            if name in (action.metavar, action.dest, *action.option_strings) and action.choices:
+                return f"; {hint(typed, action.choices)}"
+        return ""
 
 
 _ELSEWHERE = {"--dt": "--timestep-fs", "--output": "--out", "-o": "--out", "-n": "--steps"}
+_ELSEWHERE |= {"-T": "--temperature-K", "-m": "--model", "-t": "--threads", "-f": "--force"}
 """What other programs call our options."""
 
 
-def _meant(typed: str, options: Sequence[str]) -> str | None:
-    """Return the option that was probably meant: one that it begins, or else a similar one."""
+def _meant(typed: str, options: Sequence[str]) -> Sequence[str]:
+    """Return the options that were probably meant: those that it begins, or else similar ones."""
     if _ELSEWHERE.get(typed) in options:
-        return _ELSEWHERE[typed]
+        return [_ELSEWHERE[typed]]
     begun = [name for name in options if typed.startswith("--") and name.startswith(typed)]
-    near = begun or difflib.get_close_matches(typed, options, n=1)
-    return near[0] if near else None
+    return begun or near_names(typed, options)[:1]
 
 
 def add_options(
@@ -88,9 +113,10 @@ def add_options(
                 flag,
                 action=argparse.BooleanOptionalAction,
                 default=default,
-                help=f"{text} (default: {'yes' if default else 'no'})",
+                help=text + ("" if default is None else f" (default: {_YES_NO[default]})"),
             )
             continue
+        words = ALL[name]() if name in ALL else None
         if kind == "tuple[float, ...]":
             default_text = ",".join(f"{value:g}" for value in default)
             shown = f" (default: {default_text or 'none'})"
@@ -98,24 +124,56 @@ def add_options(
             shown = "" if default is None else f" (default: {default})"
         parser.add_argument(
             flag,
-            type=_TYPES.get(kind, str),
+            type=str.lower if words else _TYPES.get(kind, str),
             default=default,
-            metavar=_metavar(name, kind),
+            choices=words,
+            metavar=None if words else _metavar(name, kind),
             help=text + shown,
         )
+
+
+_YES_NO = {True: "yes", False: "no"}
 
 
 def _floats(text: str) -> tuple[float, ...]:
     """Parse numbers separated by commas."""
     try:
-        return tuple(float(item) for item in text.split(","))
-    except ValueError:
+        return tuple(_number(item) for item in text.split(","))
+    except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"not numbers separated by commas: {text!r}") from None
 
 
+def whole_number(text: str) -> int:
+    """Parse a whole number, also one written as 1e6."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if value.is_integer() and abs(value) < _LARGEST_WHOLE:
+            return int(value)
+    raise argparse.ArgumentTypeError(f"not a whole number: {text!r}")
+
+
+_LARGEST_WHOLE = 2.0**53
+"""Up to here floats tell whole numbers apart."""
+
+
+def _number(text: str) -> float:
+    """Parse a number; what is none to compute with is refused before anything runs."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"not a number: {text!r}") from None
+    if math.isnan(value):
+        raise argparse.ArgumentTypeError(f"not a number: {text!r}")
+    return value
+
+
 _TYPES: Mapping[str, Callable[[str], Any]] = {
-    "int": int,
-    "float": float,
+    "int": whole_number,
+    "float": _number,
     "tuple[float, ...]": _floats,
 }
 """What reads an option of each annotation; all else is text."""

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from mlff_md.distill.dataset import Dataset
 from mlff_md.engines import Engine, evaluate_structures
 from mlff_md.force_errors import ForceErrors, force_errors, frames_hash
-
-__all__ = ["ForceErrors", "accuracy_record", "force_errors", "measure", "measure_parts"]
+from mlff_md.structures import chemical_symbol
 
 
 def measure(engine: Engine, dataset: Dataset) -> ForceErrors:
@@ -75,8 +74,6 @@ def _measure(
             dataset.molecules[frames],
         )
     if by_element:
-        from mlff_md.structures import chemical_symbol
-
         for number in np.unique(dataset.numbers):
             atoms = dataset.numbers == number
             counts = np.unique(owner[atoms], return_counts=True)[1]

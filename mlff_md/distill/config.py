@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlff_md.errors import ConfigError
+from mlff_md.hints import hint
 from mlff_md.student import ORGANIC_ELEMENTS, Architecture
 
 
@@ -162,15 +163,25 @@ class DistillConfig:
         data = _build(DataConfig, raw["data"], f"{path} [data]")
         data = dataclasses.replace(
             data,
-            train=tuple(str(path.parent / item) for item in data.train),
-            validation=tuple(str(path.parent / item) for item in data.validation),
-            test=tuple(str(path.parent / item) for item in data.test),
+            train=_located(path.parent, data.train),
+            validation=_located(path.parent, data.validation),
+            test=_located(path.parent, data.test),
         )
         return cls(
             student=_build(StudentConfig, raw["student"], f"{path} [student]"),
             data=data,
             training=_build(OptimizerConfig, raw.get("training", {}), f"{path} [training]"),
         )
+
+
+def _located(folder: Path, items: Sequence[str]) -> tuple[str, ...]:
+    """Return the paths of data sets, short enough to be told: without any ``..`` where it can."""
+    found = []
+    for item in items:
+        path = (folder / item).resolve()
+        inside = path.is_relative_to(Path.cwd())
+        found.append(str(path.relative_to(Path.cwd()) if inside else path))
+    return tuple(found)
 
 
 def _require(holds: bool, name: str, what: str, settings: Any) -> None:
@@ -214,6 +225,4 @@ def _required(item: dataclasses.Field[Any]) -> bool:
 def _no_strangers(raw: dict[str, Any], known: list[str], where: str) -> None:
     for key in raw:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            raise ConfigError(f"{where}: unknown key {key!r}; {hint}")
+            raise ConfigError(f"{where}: unknown key {key!r}; {hint(key, known)}")

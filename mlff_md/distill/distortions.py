@@ -77,24 +77,24 @@ def bend_angle(
 ) -> Positions | None:
     """Scale a random bond angle whose outer bond is outside rings (kept below 178 degrees)."""
     angles = [
-        (a.GetIdx(), centre.GetIdx(), b.GetIdx())
-        for centre in mol.GetAtoms()
-        for a in centre.GetNeighbors()
-        for b in centre.GetNeighbors()
+        (a.GetIdx(), center.GetIdx(), b.GetIdx())
+        for center in mol.GetAtoms()
+        for a in center.GetNeighbors()
+        for b in center.GetNeighbors()
         if a.GetIdx() != b.GetIdx()
-        and not mol.GetBondBetweenAtoms(centre.GetIdx(), b.GetIdx()).IsInRing()
+        and not mol.GetBondBetweenAtoms(center.GetIdx(), b.GetIdx()).IsInRing()
     ]
     if not angles:
         return None
-    a, centre, b = angles[int(rng.integers(len(angles)))]
-    u, v = positions[a] - positions[centre], positions[b] - positions[centre]
+    a, center, b = angles[int(rng.integers(len(angles)))]
+    u, v = positions[a] - positions[center], positions[b] - positions[center]
     cosine = np.clip(u @ v / (np.linalg.norm(u) * np.linalg.norm(v)), -1.0, 1.0)
     angle = float(np.arccos(cosine))
     axis = np.cross(u, v)
     if np.linalg.norm(axis) < 1e-3:  # linear: any perpendicular axis will do
         axis = np.cross(u, rng.normal(size=3))
     turn = min(scale * angle, np.deg2rad(178.0)) - angle
-    return rotate_about(positions, branch(mol, centre, b), positions[centre], axis, turn)
+    return rotate_about(positions, branch(mol, center, b), positions[center], axis, turn)
 
 
 def rotate_about(
@@ -158,23 +158,22 @@ def approach(a: Positions, b: Positions, distance_A: float, rng: np.random.Gener
     turned = (b - b.mean(axis=0)) @ random_rotation(rng).T
     direction = rng.normal(size=3)
     direction /= np.linalg.norm(direction)
-    centre = a.mean(axis=0)
+    center = a.mean(axis=0)
     far = np.ptp(a, axis=0).sum() + np.ptp(b, axis=0).sum() + distance_A + 1.0
-    near = 0.0
     # The shortest distance grows with the separation near the outermost contact, which a walk
     # from outside finds; bisection then refines it.
     step = 0.1
     shift = far
-    while shift > 0.0 and min_distance(a, turned + centre + shift * direction) > distance_A:
+    while shift > 0.0 and min_distance(a, turned + center + shift * direction) > distance_A:
         shift -= step
     near, far = shift, shift + step
     for _ in range(12):
         middle = 0.5 * (near + far)
-        if min_distance(a, turned + centre + middle * direction) > distance_A:
+        if min_distance(a, turned + center + middle * direction) > distance_A:
             far = middle
         else:
             near = middle
-    return turned + centre + far * direction
+    return turned + center + far * direction
 
 
 def hydrogen_bond(

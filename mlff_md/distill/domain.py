@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlff_md.distill.dataset import Dataset
 from mlff_md.errors import DataError
-from mlff_md.graph import Graph, build_graph
+from mlff_md.graph import Graph, build_graph, in_batches
 from mlff_md.progress import Progress, silent
 from mlff_md.student import Student
 from mlff_md.student.domain import Domain
@@ -195,13 +195,5 @@ class _Features:
 
 
 def _batches(student: Student, dataset: Dataset) -> Iterator[Graph]:
-    waiting: list[Graph] = []
-    edges = 0
-    for atoms in dataset:
-        graph = build_graph(atoms, student.elements, student.cutoff_A)
-        if waiting and edges + graph.n_edges > _MAX_EDGES:
-            yield Graph.batch(waiting)
-            waiting, edges = [], 0
-        waiting.append(graph)
-        edges += graph.n_edges
-    yield Graph.batch(waiting)
+    graphs = (build_graph(atoms, student.elements, student.cutoff_A) for atoms in dataset)
+    return in_batches(graphs, _MAX_EDGES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mlff_md.errors import ConfigError, MissingDependencyError
+from mlff_md.hints import hint
 
 EXECUTORS = {
     "processes": "processes",
@@ -31,9 +31,7 @@ def check_executor(spec: str) -> None:
     """
     kind, _, address = spec.partition(":")
     if kind not in EXECUTORS:
-        near = difflib.get_close_matches(kind, EXECUTORS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(EXECUTORS)}"
-        raise ConfigError(f"no executor is called {spec!r}; {hint}")
+        raise ConfigError(f"no executor is called {spec!r}; {hint(kind, EXECUTORS)}")
     if (kind == "dask") != bool(address):
         raise ConfigError(f"cannot read the executor {spec!r}; write it as {EXECUTORS[kind]}")
 

@@ -16,6 +16,12 @@ import numpy as np
 from mlff_md.distill.accuracy import accuracy_record, measure
 from mlff_md.distill.batches import Targets, make_buckets
 from mlff_md.distill.config import DistillConfig, OptimizerConfig
+from mlff_md.distill.data_sets import (
+    DataSets,
+    largest_force,
+    load_data_sets,
+    unknown_elements,
+)
 from mlff_md.distill.dataset import Dataset
 from mlff_md.distill.dense import DenseMolecules
 from mlff_md.distill.domain import measure_domain, measure_environments
@@ -123,11 +129,15 @@ def repair(
     old = load_student(student or config.student.name)
     rng = np.random.default_rng(seed)
     frames = select_frames([atoms for path in flagged for atoms in read_structures(path)], old)
+    say(f"{len(frames)} frames and {copies} copies of each to label with {config.data.teacher}")
+    # Before the teacher's work, which may take hours.
+    remedy = "choose another --student, or leave that data set out"
+    known = load_data_sets(config.data, old.elements, remedy)
+    usual, validation = known.train, known.validation
     labels = label_frames(frames, config.data.teacher, copies, rng, say)
     labels.save(Path(out) / "flagged.npz")
     kept_out = np.isin(labels.molecules, _every_fifth(labels.molecules))
     say(f"{len(labels)} labelled frames, {int(kept_out.sum())} of them kept out of training")
-    usual = Dataset.concatenate([Dataset.load(path) for path in config.data.train])
     chosen = rng.permutation(len(usual))[:sample]
     mixed, new_frames = usual.select(chosen), labels.select(~kept_out)
     repeats = max(1, round(share / (1.0 - share) * len(mixed) / len(new_frames)))
@@ -143,13 +153,13 @@ def repair(
         compile=False,
     )
     new = _train(old, data, settings, say)
-    validation = Dataset.concatenate([Dataset.load(path) for path in config.data.validation])
     errors = [
         measure(make_engine(each), frames)
         for frames in (labels.select(kept_out), validation)
         for each in (old, new)
     ]
-    new = _with_manifest(new, old, config, Dataset.concatenate([usual, new_frames]), mixed, labels)
+    everything = Dataset.concatenate([usual, new_frames])
+    new = _with_manifest(new, old, known, everything, mixed, labels)
     path = Path(out) / f"{new.name}.safetensors"
     return Repair(save_student(path, new.manifest, new.weights), path, *errors)
 
@@ -161,7 +171,7 @@ def select_frames(frames: Sequence[Atoms], student: Student) -> list[Atoms]:
     ------
     DataError
         If none is left: also those are left out whose number of electrons is odd, if the student
-        knows none such.
+        knows none such. If one holds an element that the student does not know.
     """
     raw = student.manifest.domain
     even = bool(raw.get("even_electrons", False))
@@ -178,6 +188,12 @@ def select_frames(frames: Sequence[Atoms], student: Student) -> list[Atoms]:
         raise DataError(
             "none of the frames can be used: they are not flagged, or are radicals or ions, which "
             "a student that knows neither charge nor spin cannot learn"
+        )
+    unknown = unknown_elements(np.concatenate([atoms.numbers for atoms in found]), student.elements)
+    if unknown:
+        raise DataError(
+            f"the flagged frames hold {', '.join(unknown)}, and {student.name} knows only "
+            f"{' '.join(student.elements)}; an element can only be added by training a new student"
         )
     return found
 
@@ -244,11 +260,6 @@ def _every_fifth(names: np.ndarray) -> np.ndarray:
     return np.array(unique[2::5] or unique[-1:])
 
 
-def largest_force(dataset: Dataset) -> np.ndarray:
-    """Return the largest force on any atom of each frame, (F,), eV/Å."""
-    return np.maximum.reduceat(np.linalg.norm(dataset.forces, axis=1), dataset.offsets[:-1])
-
-
 def _train(old: Student, data: Dataset, settings: OptimizerConfig, say: Tell) -> Student:
     network = old.network().requires_grad_(True)
     model = PeriodicFrames(network) if data.periodic else DenseMolecules(network)
@@ -268,7 +279,7 @@ def _train(old: Student, data: Dataset, settings: OptimizerConfig, say: Tell) ->
 def _with_manifest(
     new: Student,
     old: Student,
-    config: DistillConfig,
+    held_out: DataSets,
     known: Dataset,
     mixed: Dataset,
     labels: Dataset,
@@ -276,9 +287,9 @@ def _with_manifest(
     """Return the student with what was measured anew in its manifest, and nothing that was not."""
     engine = make_engine(new)
     accuracy = {
-        name: accuracy_record(engine, Dataset.concatenate([Dataset.load(p) for p in paths]))
-        for name, paths in (("validation", config.data.validation), ("test", config.data.test))
-        if paths
+        name: accuracy_record(engine, frames)
+        for name, frames in (("validation", held_out.validation), ("test", held_out.test))
+        if frames is not None
     }
     domain = measure_domain(new, Dataset.concatenate([mixed, labels]))
     if old.manifest.domain:

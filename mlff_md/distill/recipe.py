@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,10 @@ from mlff_md.distill.labelling import LabelProgress, label
 from mlff_md.distill.molecules import Molecule, training_molecules
 from mlff_md.distill.shards import Teacher, make_teacher, teacher_md
 from mlff_md.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
 
 ENUMERATED = 7200
 """Enumerated molecules in the training set."""
@@ -138,9 +143,9 @@ def label_test_set(
     return dataset
 
 
-def _frozen(atoms: object) -> object:
+def _frozen(atoms: Atoms) -> Calculator:
     """Return the present energy and forces as a calculator of their own."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    energy, forces = atoms.get_potential_energy(), atoms.get_forces()  # type: ignore[attr-defined]
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
     return SinglePointCalculator(atoms, energy=energy, forces=forces)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mlff_md.distill.accuracy import accuracy_record, measure
 from mlff_md.distill.batches import Targets, make_buckets
 from mlff_md.distill.checkpoint import load_checkpoint, save_checkpoint
 from mlff_md.distill.config import DistillConfig
+from mlff_md.distill.data_sets import largest_force, load_data_sets
 from mlff_md.distill.dataset import Dataset
 from mlff_md.distill.dense import DenseMolecules
 from mlff_md.distill.domain import measure_domain
@@ -64,10 +65,10 @@ def distill(config: DistillConfig | str | Path, out: str | Path, log: Log | None
 def _distill(config: DistillConfig | str | Path, out: Path, log: Log | None) -> Student:
     if not isinstance(config, DistillConfig):
         config = DistillConfig.load(config)
-    train = _load(config.data.train)
-    train = train.select(_largest_force(train) <= config.data.max_force_eV_per_A)
-    validation = _load(config.data.validation)
-    test = _load(config.data.test) if config.data.test else None
+    remedy = "add what is missing to 'elements' in [student], or leave that data set out"
+    data = load_data_sets(config.data, config.student.elements, remedy)
+    train, validation, test = data.train, data.validation, data.test
+    train = train.select(largest_force(train) <= config.data.max_force_eV_per_A)
     # The weights' start comes from the seed; the caller's random state stays as it is.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
@@ -108,18 +109,9 @@ def _distill(config: DistillConfig | str | Path, out: Path, log: Log | None) -> 
     return save_student(out / f"{config.student.name}.safetensors", manifest, student.weights)
 
 
-def _load(paths: Sequence[str]) -> Dataset:
-    return Dataset.concatenate([Dataset.load(path) for path in paths])
-
-
 def _frames(network: StudentForceField, train: Dataset) -> PaddedFrames:
     """Return the network with what arranges the pairs of these frames."""
     return PeriodicFrames(network) if train.periodic else DenseMolecules(network)
-
-
-def _largest_force(dataset: Dataset) -> np.ndarray:
-    starts = np.concatenate([[0], np.cumsum(dataset.counts)[:-1]]).astype(np.int64)
-    return np.maximum.reduceat(np.linalg.norm(dataset.forces, axis=1), starts)
 
 
 def _fingerprint(config: DistillConfig, network: StudentForceField, train: Dataset) -> str:

@@ -5,7 +5,6 @@ Importing this package does not import torch; the engines that need it do.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +21,7 @@ from mlff_md.engines.exported import (
     refuse_options,
 )
 from mlff_md.errors import ConfigError
+from mlff_md.hints import hint
 from mlff_md.student import Student
 
 _CLASSES: Mapping[str, str] = {
@@ -93,9 +93,7 @@ def make_engine(
     elif engine == "auto":
         engine = _fastest(device)
     if engine not in _CLASSES:
-        near = difflib.get_close_matches(engine, [*ENGINES, "auto"], n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are auto, {', '.join(ENGINES)}"
-        raise ConfigError(f"no engine is called {engine!r}; {hint}")
+        raise ConfigError(f"no engine is called {engine!r}; {hint(engine, ['auto', *ENGINES])}")
     module, name = _CLASSES[engine].split(".")
     kind: type[Any] = getattr(importlib.import_module(f"mlff_md.engines.{module}"), name)
     made: Engine = kind(student, device=device, dtype=dtype, threads=threads, skin_A=skin_A)

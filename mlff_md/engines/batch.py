@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from mlff_md.engines.assemble import Properties, assemble
 from mlff_md.engines.base import Engine
 from mlff_md.errors import StructureError
-from mlff_md.graph import Graph, build_graph
+from mlff_md.graph import Graph, build_graph, in_batches
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+Result = TypeVar("Result")
 
 
 def evaluate_structures(
@@ -40,27 +42,23 @@ def evaluate_structures(
     StructureError
         Naming the first structure that cannot be evaluated.
     """
-    results: list[Properties] = []
-    waiting: list[Graph] = []
-    edges = 0
 
-    def evaluate_waiting() -> list[Properties]:
-        graph = Graph.batch(waiting)
-        return assemble(graph, engine.evaluate(graph))
+    def graph_of(atoms: Atoms) -> Graph:
+        return build_graph(atoms, engine.elements, engine.cutoff_A)
 
+    if not engine.batches:
+        return list(_numbered(structures, engine.compute))
+    return [
+        properties
+        for batch in in_batches(_numbered(structures, graph_of), max_edges)
+        for properties in assemble(batch, engine.evaluate(batch))
+    ]
+
+
+def _numbered(structures: Iterable[Atoms], task: Callable[[Atoms], Result]) -> Iterator[Result]:
+    """Yield what a task makes of each structure; its errors name the structure."""
     for index, atoms in enumerate(structures):
         try:
-            if not engine.batches:
-                results.append(engine.compute(atoms))
-                continue
-            graph = build_graph(atoms, engine.elements, engine.cutoff_A)
+            yield task(atoms)
         except StructureError as error:
             raise StructureError(f"structure {index}: {error}") from error
-        if waiting and edges + graph.n_edges > max_edges:
-            results += evaluate_waiting()
-            waiting, edges = [], 0
-        waiting.append(graph)
-        edges += graph.n_edges
-    if waiting:
-        results += evaluate_waiting()
-    return results

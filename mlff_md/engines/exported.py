@@ -23,6 +23,7 @@ from mlff_md._version import __version__
 from mlff_md.errors import ConfigError, StudentFileError
 from mlff_md.student import Manifest, Student
 from mlff_md.student.domain import without_features
+from mlff_md.student.file import MANIFEST_KEY
 
 ENGINE_OF_FORMAT: Mapping[str, str] = {
     "torchscript": "torchscript",
@@ -36,7 +37,9 @@ ENGINE_OF_FORMAT: Mapping[str, str] = {
 SUFFIXES: Mapping[str, str] = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "aoti"}
 """Suffix -> format; both int8 formats end in .onnx, too, and say so inside."""
 
-MANIFEST_KEY, EXPORT_KEY = "mlff_md_manifest", "mlff_md_export"
+EXPORT_KEY = "mlff_md_export"
+"""Beside the manifest, under the key of student files: format, parent and versions."""
+
 MAX_FILE_BYTES = 2**30
 
 _LONGEST_TEXT = 2**22  # of a manifest in an archive

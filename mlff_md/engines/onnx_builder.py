@@ -96,15 +96,8 @@ class Builder:
     def mul(self, a: Value, b: Value) -> Value:
         """Return a b; where one has the size 1, it is repeated."""
         shape = tuple(y if x == 1 else x for x, y in zip(a.shape, b.shape, strict=True))
-
-        def reverse(adjoints: Sequence[Value]) -> Sequence[Accumulate]:
-            (g,) = adjoints
-            return (
-                lambda before: self._sum(before, self.dot(g, b, a.shape)),
-                lambda before: self._sum(before, self.dot(g, a, b.shape)),
-            )
-
-        return self._record([self.node("Mul", a, b, shape=shape)], (a, b), reverse)[0]
+        product = self.node("Mul", a, b, shape=shape)
+        return self._record([product], (a, b), self._product_reverse(a, b))[0]
 
     def dot(self, a: Value, b: Value, shape: Shape) -> Value:
         """Return a b, summed over the axes that have the size 1 in ``shape``."""
@@ -116,15 +109,7 @@ class Builder:
         total = self.node(
             "ReduceSum", product, self.constant(axes, np.int64), shape=shape, keepdims=1
         )
-
-        def reverse(adjoints: Sequence[Value]) -> Sequence[Accumulate]:
-            (g,) = adjoints
-            return (
-                lambda before: self._sum(before, self.dot(g, b, a.shape)),
-                lambda before: self._sum(before, self.dot(g, a, b.shape)),
-            )
-
-        return self._record([total], (a, b), reverse)[0]
+        return self._record([total], (a, b), self._product_reverse(a, b))[0]
 
     def norm(self, x: Value, epsilon: float) -> Value:
         """Return sqrt(sum x² + ε) over the components, [N, C, K] -> [N, 1, K]."""
@@ -284,6 +269,18 @@ class Builder:
         names = [value.name for value in inputs], [value.name for value in outputs]
         self._nodes.append(helper.make_node(kind, *names, **attributes))
         return outputs
+
+    def _product_reverse(self, a: Value, b: Value) -> Reverse:
+        """Return the reverse pass of a product, whether or not axes of it were summed."""
+
+        def reverse(adjoints: Sequence[Value]) -> Sequence[Accumulate]:
+            (g,) = adjoints
+            return (
+                lambda before: self._sum(before, self.dot(g, b, a.shape)),
+                lambda before: self._sum(before, self.dot(g, a, b.shape)),
+            )
+
+        return reverse
 
     def _plus(self, part: Value) -> Accumulate:
         return lambda before: self._sum(before, part)

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlff_md.errors import MissingDependencyError, StudentFileError
 
-ORT_DOMAINS = ("", "ai.onnx")
+STANDARD_DOMAINS = ("", "ai.onnx")
 """The standard domain has two names."""
 
 
@@ -48,7 +48,7 @@ def checked_metadata(content: bytes, origin: str) -> dict[str, str]:
         raise StudentFileError(f"{origin} is not an ONNX file, or is damaged") from error
     domains = {opset.domain for opset in model.opset_import}
     domains |= {node.domain for node in _nodes(model.graph)}
-    strange = sorted(domains - set(ORT_DOMAINS))
+    strange = sorted(domains - set(STANDARD_DOMAINS))
     if strange or model.functions:
         what = ", ".join(strange) or "functions"
         raise StudentFileError(f"{origin} has operators outside the ONNX standard ({what})")

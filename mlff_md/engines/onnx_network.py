@@ -23,7 +23,7 @@ from mlff_md.engines.onnx_pairs import (
     repulsion,
     seen_distance,
 )
-from mlff_md.student.architecture import Architecture
+from mlff_md.student.architecture import NORM_EPSILON, Architecture
 from mlff_md.student.manifest import Manifest
 from mlff_md.student.quantized import SCALE
 
@@ -31,9 +31,6 @@ OPSET = 18
 """Of the standard domain: the first whose ScatterND and Split are those used here."""
 
 IR_VERSION = 8
-
-NORM_EPSILON = 1e-4
-"""As in :mod:`mlff_md.student.network`, which needs torch."""
 
 Weights = Callable[[Builder, str], Value]
 """Puts a weight into the graph under its name: as it is, or from what it was quantised to."""

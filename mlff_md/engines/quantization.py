@@ -10,7 +10,7 @@ the network computes with them: a quantised student is as smooth as any, and con
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from mlff_md._version import __version__
 from mlff_md.engines.cache import cached
 from mlff_md.errors import ConfigError, StructureError
-from mlff_md.graph import Graph, build_graph
+from mlff_md.graph import Graph, build_graph, in_batches
 from mlff_md.student import Student
 from mlff_md.student.file import MANIFEST_KEY, parse_student
 from mlff_md.student.quantized import (
@@ -75,8 +75,11 @@ def quantized_file(student: Student, structures: Sequence[Atoms] | None = None) 
     manifest = dataclasses.replace(
         student.manifest,
         name=f"{student.name}-int8",
-        # Those of the float32 student: not measured for this one.
+        # What was measured, was measured on the float32 student.
         accuracy={},
+        nve={},
+        robustness={},
+        speed={},
         training={
             **student.manifest.training,
             "quantized_from": {"name": student.name, "sha256": student.sha256},
@@ -153,7 +156,7 @@ def second_moments(student: Student, structures: Sequence[Atoms]) -> dict[str, A
                 lambda _, given, name=name: add(f"{name}.filter", given[1].basis[:, :-1])
             )
     with torch.no_grad():
-        for graph in _batches(student, structures):
+        for graph in in_batches(_graphs(student, structures), _MAX_EDGES):
             edges = torch.from_numpy(np.ascontiguousarray(graph.edges)).long()
             network(torch.from_numpy(graph.species).long(), edges, torch.from_numpy(graph.vectors))
     return {name: moment.numpy() for name, moment in moments.items()}
@@ -188,14 +191,9 @@ def default_structures(elements: Sequence[str], seed: int = 0) -> list[Atoms]:
     return structures
 
 
-def _batches(student: Student, structures: Sequence[Atoms]) -> list[Graph]:
-    graphs: list[list[Graph]] = [[]]
+def _graphs(student: Student, structures: Sequence[Atoms]) -> Iterator[Graph]:
     for index, atoms in enumerate(structures):
         try:
-            graph = build_graph(atoms, student.elements, student.cutoff_A)
+            yield build_graph(atoms, student.elements, student.cutoff_A)
         except StructureError as error:
             raise StructureError(f"calibration structure {index}: {error}") from error
-        if graphs[-1] and sum(one.n_edges for one in graphs[-1]) + graph.n_edges > _MAX_EDGES:
-            graphs.append([])
-        graphs[-1].append(graph)
-    return [Graph.batch(batch) for batch in graphs if batch]

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mlff_md.engines.exported import EXPORT_KEY, MANIFEST_KEY, metadata_of
+from mlff_md.engines.exported import metadata_of
 from mlff_md.exporters import onnx as plain
 from mlff_md.student import Student
 
@@ -30,6 +30,7 @@ def content(student: Student) -> bytes:
     with tempfile.TemporaryDirectory(prefix="mlff-md-") as folder:
         before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
         before.write_bytes(model.SerializeToString())
+        silenced = logging.root.manager.disable
         logging.disable(logging.WARNING)
         try:
             quantize_dynamic(
@@ -40,20 +41,19 @@ def content(student: Student) -> bytes:
                 nodes_to_quantize=products,
             )
         finally:
-            logging.disable(logging.NOTSET)
+            logging.disable(silenced)
         model = onnx.load_model_from_string(after.read_bytes())
-    metadata = metadata_of(student, "onnx-dynamic-int8")
     del model.metadata_props[:]
-    helper.set_model_props(model, {key: metadata[key] for key in (MANIFEST_KEY, EXPORT_KEY)})
+    helper.set_model_props(model, metadata_of(student, "onnx-dynamic-int8"))
     return model.SerializeToString()
 
 
 def _without_gemm(model: Any) -> Any:
     """Return the model with x Wᵀ + c as a product and a sum, and a W of its own for each product.
 
-    The products with weights, and no other nodes, have names.
-
-    ONNX Runtime would transpose a W in place that the reverse pass takes as it is.
+    With a W that both passes share, ONNX Runtime would transpose in place what the reverse pass
+    takes as it is. The products with weights get names, by which they are chosen; no other node
+    has one.
     """
     from onnx import helper, numpy_helper
 

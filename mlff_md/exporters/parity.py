@@ -50,10 +50,8 @@ class Parity:
     ----------
     max_force_error_eV_per_A, max_energy_error_eV
         Of any atom, in structures whose forces are below 100 eV/Å.
-    worst
-        The largest part of its tolerance that an error takes, and where: at most 1 to pass.
-    where
-        Name of that case.
+    worst, where
+        The largest part of its tolerance that an error takes, at most 1 to pass, and in which case.
     cases
         How many were compared.
     """
@@ -80,10 +78,9 @@ def parity(engine: Engine, student: Student) -> Parity:
         cases += 1
         expected, found = reference.evaluate(graph), engine.evaluate(graph)
         right = forces(graph, expected.gradients)
-        off = _largest(forces(graph, found.gradients) - right)
+        error = forces(graph, found.gradients) - right
+        off, relative = _largest(error), _largest(error / _force_scale(graph, right)[:, None])
         energy_off = _largest(found.energies - expected.energies)
-        scale = _force_scale(graph, right)[:, None]
-        relative = _largest((forces(graph, found.gradients) - right) / scale)
         bound = expected.energies - shifts[graph.species] * graph.local
         energy_scale = max(1.0, float(np.abs(bound).max()) / 20.0)
         if np.abs(right).max() < 100.0:

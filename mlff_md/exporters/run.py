@@ -22,6 +22,7 @@ from mlff_md.exporters.parity import (
     require,
 )
 from mlff_md.files import write_files
+from mlff_md.hints import hint
 from mlff_md.student import Student, load_student
 from mlff_md.student.file import parse_student
 
@@ -107,7 +108,7 @@ def export(
         If the result is not the student; nothing is written then.
     """
     if format not in FORMATS:
-        raise ConfigError(f"no format is called {format!r}; there are {', '.join(FORMATS)}")
+        raise ConfigError(f"no format is called {format!r}; {hint(format, FORMATS)}")
     if calibration is not None and format != "onnx-int8":
         raise ConfigError(f"calibration does nothing for {format}; leave it out")
     student = student if isinstance(student, Student) else load_student(student)
@@ -142,7 +143,7 @@ def export(
         )
     else:
         require(found, str(path))
-    _write(path.parent, files)
+    write_files(path.parent, files)
     return ExportResult(path, format, len(content), student_path, found, change)
 
 
@@ -155,12 +156,3 @@ def _checked_change(parent: Student, student: Student, path: Path) -> float:
             "export it as onnx"
         )
     return change
-
-
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    from mlff_md.files import explain
-
-    try:
-        write_files(folder, files)
-    except OSError as error:
-        raise ConfigError(f"cannot write to {folder}: {explain(error)}") from error

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mlff_md.structures import chemical_symbol
 
-BOND_FACTOR = 1.4
+FRAGMENT_FACTOR = 1.4
 """Atoms closer than this times the sum of their covalent radii belong together. Thermal bonds stay
 below 1.25 at 1000 K; at 1.4 the two electrons of a bond no longer know of each other."""
 
@@ -54,7 +54,7 @@ def name_atoms(
     return f"atoms {', '.join(named[:-1])} and {named[-1]}"
 
 
-def closest_pairs(
+def too_close_pairs(
     numbers: NDArray[np.integer],
     species: NDArray[np.integer],
     edges: NDArray[np.integer],
@@ -98,7 +98,7 @@ def are_bonded(
     """
     reach = radii_A.take(edges[0])
     reach += radii_A.take(edges[1])
-    reach *= BOND_FACTOR
+    reach *= FRAGMENT_FACTOR
     bonded: NDArray[np.bool_] = distances < reach
     return bonded
 

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_md.graph import species_index
-from mlff_md.guard.features import UNSORTED_ATOMS, Features, kernel_features, make_features
+from mlff_md.guard.features import SORTED_FROM_ATOMS, Features, kernel_features, make_features
 from mlff_md.guard.findings import (
-    BOND_FACTOR,
+    FRAGMENT_FACTOR,
     Finding,
     are_bonded,
-    closest_pairs,
     name_atoms,
     odd_fragments,
+    too_close_pairs,
 )
 from mlff_md.neighbors import NeighborList
 from mlff_md.student import Student
@@ -141,7 +141,7 @@ class Inspector:
         if self._domain is not None:
             shortest = self._domain.shortest_A
             findings.append(
-                closest_pairs(atoms.numbers, self._species, edges, distances, shortest, self.ids)
+                too_close_pairs(atoms.numbers, self._species, edges, distances, shortest, self.ids)
             )
             if self._domain.even_electrons:
                 findings.append(self._odd(edges, distances))
@@ -159,7 +159,7 @@ class Inspector:
         return self._score(self._evaluated(atoms))
 
     @property
-    def far_apart(self) -> int:
+    def interval_factor(self) -> int:
         """How many times rarer :meth:`inspect` should be: it costs more for many atoms."""
         many = self._environments is not None and not self._at_hand()
         return 10 if many else 1
@@ -171,7 +171,7 @@ class Inspector:
 
         self._for = atoms.numbers.copy()
         self._radii_A = covalent_radii[self._for]
-        reach_A = 2.0 * BOND_FACTOR * float(self._radii_A.max(initial=0.0))
+        reach_A = 2.0 * FRAGMENT_FACTOR * float(self._radii_A.max(initial=0.0))
         self._pairs = NeighborList(max(reach_A, _LEAST_REACH_A), skin_A=1.0)
         self._had_neighbors = None
         self._bonds = b""
@@ -258,7 +258,7 @@ class Inspector:
 
     def _at_hand(self) -> NativeKernel | None:
         """Return the calculator's kernel if its features are in the order of the atoms."""
-        if len(self._for) >= UNSORTED_ATOMS:
+        if len(self._for) >= SORTED_FROM_ATOMS:
             return None
         kernel: NativeKernel | None = getattr(self._calculator.engine, "kernel", None)
         return kernel

@@ -72,7 +72,7 @@ class Guard:
         file: Path | None,
     ) -> None:
         self._inspector, self._policy = inspector, policy
-        self._every, self._batch = every * inspector.far_apart, every
+        self._every, self._batch = every * inspector.interval_factor, every
         self._timestep_fs, self._file = timestep_fs, file
         self._ring: deque[_State] = deque(maxlen=every + BEFORE)
         self._last_inspected = -1

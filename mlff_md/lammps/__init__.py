@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mlff_md.lammps.mpi import preload_mpi
+from mlff_md.mpich import preload_mpi
 
 if TYPE_CHECKING:
     from mlff_md.lammps.pair_python import Student as Student

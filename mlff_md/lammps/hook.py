@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from mlff_md.errors import MlffError
-from mlff_md.lammps.mpi import preload_mpi
+from mlff_md.mpich import preload_mpi
 
 _RANKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -164,13 +165,8 @@ def prepare(
         raise ConfigError(f"ranks must be at least 1, not {ranks}")
     command: list[str] = []
     if ranks > 1:
-        starter = Path(mpirun) if mpirun else find_mpirun(build)
+        starter = _checked(Path(mpirun), build, ranks) if mpirun else find_mpirun(build)
         kind = mpi_of(starter)
-        if kind != build.mpi:
-            raise ConfigError(
-                f"{starter} is of {kind}, and {build.path} is built with {build.mpi}: it would "
-                f"start {ranks} runs of one rank each; leave --mpirun out"
-            )
         command += [str(starter), *_mpirun_options(kind, ranks), "-np", str(ranks)]
     command += [str(build.path), "-in", str(deck.resolve())]
     for name, value in (variables or {}).items():
@@ -178,6 +174,26 @@ def prepare(
     if log is not None:
         command += ["-log", str(log)]
     return Launch(tuple(command), build.environment(), build, log)
+
+
+def _checked(mpirun: Path, build: Build, ranks: int) -> Path:
+    """Return an ``mpirun`` that starts the ranks of this LAMMPS, or refuse it."""
+    if build.mpi == "none":
+        raise ConfigError(f"{build.path} is built without MPI: it runs on one rank only")
+    if shutil.which(mpirun) is None:
+        raise ConfigError(f"there is no program {mpirun}; leave --mpirun out to have one found")
+    kind = mpi_of(mpirun)
+    if kind == "unknown":
+        raise ConfigError(
+            f"{mpirun} does not tell which MPI library it belongs to, and {build.path} needs the "
+            f"mpirun of {build.mpi}; leave --mpirun out to have it found"
+        )
+    if kind != build.mpi:
+        raise ConfigError(
+            f"{mpirun} belongs to {kind}, and {build.path} is built with {build.mpi}: it would "
+            f"start {ranks} runs of one rank each; leave --mpirun out"
+        )
+    return mpirun
 
 
 def _mpirun_options(kind: str, ranks: int) -> list[str]:

@@ -26,7 +26,7 @@ from mlff_md.units import KJ_PER_MOL_PER_EV
 if TYPE_CHECKING:
     from ase import Atoms
 
-EV_PER_A3_BAR = 1602176.6208
+BAR_PER_EV_A3 = 1602176.6208
 """1 eV/Å^3 in bar."""
 
 _STARTS = ("minimize", "rerun", "run", "temper", "tad", "neb", "prd")
@@ -38,7 +38,6 @@ _WRITERS = (
 )
 """Commands that are left out, since they would write over what the deck's own run wrote."""
 
-_COMPONENTS = ("xx", "yy", "zz", "xy", "xz", "yz")
 _KCAL_PER_EV = KJ_PER_MOL_PER_EV / 4.184
 _BAR_PER_UNIT = {"metal": 1.0, "real": 1.01325}
 
@@ -201,7 +200,7 @@ def compare(evaluated: Evaluated, calculator: Any) -> Parity:
     energy = abs(atoms.get_potential_energy() - evaluated.energy) / len(atoms)
     pressure = None
     if evaluated.periodic.all():
-        mine = -atoms.get_stress()[[0, 1, 2, 5, 4, 3]] * EV_PER_A3_BAR
+        mine = -atoms.get_stress()[[0, 1, 2, 5, 4, 3]] * BAR_PER_EV_A3
         largest = float(np.abs(mine).max())
         pressure = float(np.abs(mine - evaluated.pressure_bar).max()) / max(largest, 1.0)
     return Parity(float(forces), float(energy), pressure, len(atoms))
@@ -243,10 +242,11 @@ def _read(folder: Path, log: str, lammps: str) -> Evaluated:
     per_eV = _KCAL_PER_EV if units[-1] == "real" else 1.0
     maps = re.findall(r"^pair_coeff\s+\*\s+\*\s+(.*)", log, re.M)
     try:
-        values = (folder / "values").read_text().split()
+        values = (folder / "values").read_text(encoding="utf-8").split()
         numbers = [float(word) for word in values if re.match(r"[-+.\d]", word)]
         energy, virial, box = numbers[0], np.array(numbers[1:7]), numbers[7:]
-        header, _, rows = (folder / "forces").read_text().partition("ITEM: ATOMS")
+        dump = (folder / "forces").read_text(encoding="utf-8")
+        header, _, rows = dump.partition("ITEM: ATOMS")
         flags = header.split("BOX BOUNDS")[1].splitlines()[0].split()
         table = np.array([row.split() for row in rows.splitlines()[1:]], dtype=np.float64)
         types = table[:, 1].astype(np.int64)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from mlff_md.errors import ConfigError, MissingDependencyError
 from mlff_md.files import cache_folder, explain
-from mlff_md.lammps.mpi import mpich_file
+from mlff_md.mpich import mpich_file
 
 NAME = "mlffplugin.so"
 """LAMMPS loads what ends in ``plugin.so``."""
@@ -264,7 +264,7 @@ def _locked(path: Path) -> Iterator[None]:
     """Keep other processes out, where the file system can; results are whole in any case."""
     import fcntl
 
-    with open(path, "w") as stream:
+    with path.open("wb") as stream:
         with contextlib.suppress(OSError):
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield

@@ -60,7 +60,7 @@ class Watch:
             If the student was not trained on such a thing; one line.
         """
         self._calculator.results["energies"] = energies
-        full = step % (EVERY * self._inspector.far_apart) == 0
+        full = step % (EVERY * self._inspector.interval_factor) == 0
         if not full and self._inspector.energies_known(atoms):
             return
         self._inspector.ids = ids()

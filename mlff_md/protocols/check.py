@@ -20,6 +20,7 @@ from mlff_md.errors import ConfigError, DataError
 from mlff_md.exporters import FORMATS
 from mlff_md.exporters.parity import random_structure
 from mlff_md.files import write_atomically
+from mlff_md.hints import hint
 from mlff_md.progress import Progress, Silent
 from mlff_md.protocols import check_measure as measure
 from mlff_md.protocols.check_rows import ROWS
@@ -82,7 +83,7 @@ def run(
     unknown = [word for word in wanted if word not in FORMATS]
     if unknown or evaluations < 100:
         raise ConfigError(
-            f"no format is called {unknown[0]!r}; there are {', '.join(FORMATS)}"
+            f"no format is called {unknown[0]!r}; {hint(unknown[0], FORMATS)}"
             if unknown
             else f"evaluations must be at least 100, got {evaluations}"
         )
@@ -99,11 +100,11 @@ def run(
     small = standard_structure(loaded.elements)
     reference = StudentForceFieldCalculator(loaded, engine="torch", dtype="float64")
     rng = np.random.default_rng(0)
-    several = [small, *(random_structure(loaded, size, rng) for size in (1, 2, 9, 40))]
-    periodic = several[3].copy()
+    one, two, few, many = (random_structure(loaded, size, rng) for size in (1, 2, 9, 40))
+    periodic = few.copy()
     periodic.set_cell([12.0, 12.0, 12.0])
     periodic.pbc = True
-    everything = [*several, periodic]
+    everything = [small, one, two, few, many, periodic]
 
     steps: dict[str, Any] = {
         "round_trip": lambda: measure.round_trip(loaded),
@@ -129,10 +130,12 @@ def run(
         "environment": environment(),
     }
     progress.begin("checks", len(steps))
-    for done, (name, step) in enumerate(steps.items(), 1):
-        found[name] = step()
-        progress.update(done)
-    progress.end()
+    try:
+        for done, (name, step) in enumerate(steps.items(), 1):
+            found[name] = step()
+            progress.update(done)
+    finally:
+        progress.end()
     write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
     return path
 

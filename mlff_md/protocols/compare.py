@@ -247,7 +247,7 @@ def analyze(raw_folder: str | Path, thresholds: Mapping[str, Threshold] = THRESH
     """
     data = load(Path(raw_folder))
     forces = compare_forces.measure(data)
-    observed = compare_observables.measure(data, thresholds)
+    observed = compare_observables.measure(data)
     survival = compare_stability.measure(data, thresholds)
     divergence = compare_divergence.measure(data, thresholds)
     checks = (

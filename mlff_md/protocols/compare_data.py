@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlff_md.errors import ConfigError, DataError
 from mlff_md.protocols.observables.frames import Frames, read_frames
-from mlff_md.protocols.raw import read_record
+from mlff_md.protocols.raw import raw_of, read_record
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -67,7 +67,7 @@ class CompareSettings:
         for name in ("timestep_fs", "temperature_K", "friction_per_ps"):
             value = getattr(self, name)
             if not (value > 0.0 and math.isfinite(value)):
-                raise ConfigError(f"{name} must be positive, got {value}")
+                raise ConfigError(f"{name} must be a number above zero, got {value}")
         if not (self.equilibration_fs >= 0.0 and math.isfinite(self.equilibration_fs)):
             raise ConfigError(f"equilibration_fs must not be negative, got {self.equilibration_fs}")
         if self.n_frames < 20:
@@ -200,9 +200,7 @@ def load(folder: Path) -> CompareData:
     DataError
         If the data are missing, damaged or of another protocol.
     """
-    folder = Path(folder)
-    if not (folder / "run.json").exists() and (folder / "raw" / "run.json").exists():
-        folder = folder / "raw"
+    folder = raw_of(folder)
     record = read_record(folder / "run.json", KIND)
     try:
         settings = CompareSettings(**record["settings"])

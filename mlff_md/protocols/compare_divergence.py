@@ -111,14 +111,15 @@ def quantities(found: Divergence) -> tuple[Quantity, ...]:
             )
         )
         if rate.mean > 0.0:
+            horizon_ps = math.log(found.horizon_A / KICK_A) / rate.mean
             made.append(
                 Quantity(
                     "horizon_teacher",
                     f"Time until the teacher is {found.horizon_A:g} Å from itself",
-                    math.log(found.horizon_A / KICK_A) / rate.mean,
+                    horizon_ps,
                     "ps",
                     f"by that rate, from {KICK_A:g} Å; longer than the runs, so an estimate"
-                    if math.log(found.horizon_A / KICK_A) / rate.mean > found.times_ps[-1]
+                    if horizon_ps > found.times_ps[-1]
                     else f"by that rate, from {KICK_A:g} Å",
                 )
             )

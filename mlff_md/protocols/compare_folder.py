@@ -9,7 +9,7 @@ from typing import Any
 
 from mlff_md.errors import ConfigError
 from mlff_md.protocols.compare_data import KIND, PARTS, TEACHER_PARTS, same_runs
-from mlff_md.protocols.raw import claim_folder, read_record
+from mlff_md.protocols.raw import claim_folder, raw_of, read_record
 
 
 def claim(raw: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
@@ -45,7 +45,7 @@ def borrow_teacher(raw: Path, record: Mapping[str, Any], source: Path) -> None:
     DataError
         If there are none.
     """
-    source = source / "raw" if (source / "raw" / "run.json").exists() else source
+    source = raw_of(source)
     different = same_runs(read_record(source / "run.json", KIND), record, model=False)
     if different is not None:
         raise ConfigError(f"the teacher's runs in {source} were made with another {different}")

@@ -63,7 +63,7 @@ class Observed:
         return self.observable.id
 
 
-def measure(data: CompareData, thresholds: Thresholds) -> list[Observed]:
+def measure(data: CompareData) -> list[Observed]:
     """Reduce all runs to observables, and compare them pair by pair."""
     reference = data.reference
     if reference is None:

@@ -13,6 +13,7 @@ from mlff_md.errors import SimulationError, StructureError
 from mlff_md.md import MdRun, UnstableRunError, evaluate, relax, run_nve, run_nvt
 from mlff_md.progress import Part, Progress
 from mlff_md.protocols.compare_data import KICK_A, CompareSettings, raw_path
+from mlff_md.protocols.nve_replicas import FRICTION_PER_PS
 from mlff_md.protocols.observables.frames import Frames, read_frames, write_frames
 from mlff_md.protocols.raw import checkpoints, remove_restart
 from mlff_md.restart_state import forget_history
@@ -21,9 +22,6 @@ from mlff_md.velocities import remove_rigid_motion
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-# Strong enough that a relaxed start forgets its missing potential energy within 200 fs.
-_EQUILIBRATION_FRICTION_PER_PS = 20.0
 
 
 class Runs:
@@ -118,7 +116,7 @@ class Runs:
                 steps=s.warm_steps,
                 timestep_fs=s.timestep_fs,
                 temperature_K=s.temperature_K,
-                friction_per_ps=_EQUILIBRATION_FRICTION_PER_PS,
+                friction_per_ps=FRICTION_PER_PS,
                 seed=seed,
                 sample_every=10,
                 **checkpoints(self.folder, f"{part}-{k}-warm"),

@@ -8,6 +8,7 @@ is one replica; its interval then comes from within the run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def analyze_drift(
     n_atoms: int | None = None,
     units: str | None = None,
     column: str | None = None,
+    thermostat: bool | None = None,
     thresholds: Mapping[str, Threshold] = THRESHOLDS,
 ) -> Report:
     """Judge the energy conservation of a run by its log or trajectory.
@@ -61,6 +63,9 @@ def analyze_drift(
         LAMMPS unit style, or unit of energy of a table, where the file does not tell.
     column
         Name of the conserved energy in a table, where it is not found by itself.
+    thermostat
+        Whether a thermostat or barostat acted, where the file does not tell. Without either word
+        the energy is judged as if none had.
     thresholds
         Limits, see :func:`mlff_md.protocols.thresholds.with_overrides`.
 
@@ -91,6 +96,8 @@ def analyze_drift(
         units=units,
         column=column,
     )
+    if thermostat is not None:
+        found = replace(found, runs=tuple(_told(run, thermostat) for run in found.runs))
     runs, notes = _pieces(found)
     data = _as_replicas(runs, found)
     checks = _checks(runs, data, thresholds)
@@ -121,6 +128,13 @@ def analyze_drift(
     )
 
 
+def _told(run: EnergySeries, thermostat: bool) -> EnergySeries:
+    """Return a run with what the user says of its bath; what the file says is kept."""
+    if run.bath != "unknown":
+        return run
+    return replace(run, bath="a thermostat, as you say," if thermostat else None)
+
+
 def _pieces(found: Trajectory) -> tuple[list[EnergySeries], list[str]]:
     """Return the runs to judge: those at constant energy where there are any, each unbroken."""
     notes = list(found.notes)
@@ -145,12 +159,13 @@ def _pieces(found: Trajectory) -> tuple[list[EnergySeries], list[str]]:
 def _checks(
     runs: Sequence[EnergySeries], data: NveData, thresholds: Mapping[str, Threshold]
 ) -> tuple[Check, ...]:
-    made = [
-        drift_checks.resolution(runs, thresholds),
-        drift_checks.ensemble(runs, thresholds),
-    ]
+    ensemble = drift_checks.ensemble(runs, thresholds)
+    made = [drift_checks.resolution(runs, thresholds), ensemble]
     if _bathed(runs):
-        why = "a bath exchanges energy with the atoms, so that a drift says nothing"
+        why = (
+            "a bath exchanges energy with the atoms, so that a drift says nothing; whether a "
+            "thermostat samples what it should is for 'mlff-md validate-nvt'"
+        )
         limit = thresholds["drift"]
         made.append(nve_checks.not_judged("drift", "Energy drift", limit, _DRIFT_BLIND, why))
         return tuple(made)
@@ -161,7 +176,16 @@ def _checks(
         made.append(nve_energy.drift_per_100_steps(data, thresholds))
     if all(run.kinetic_eV is not None for run in runs):
         made.append(nve_checks.temperature(data, thresholds, energy=drift.verdict))
+    if ensemble.verdict == "inconclusive":
+        made = [_unless_a_bath(check) for check in made]
     return tuple(made)
+
+
+def _unless_a_bath(check: Check) -> Check:
+    """Return a check that says what would excuse its failure; it stays one until that is told."""
+    if check.verdict != "fail":
+        return check
+    return replace(check, summary=f"{check.summary}; if a thermostat acted, say --thermostat")
 
 
 def _bathed(runs: Sequence[EnergySeries]) -> bool:

@@ -72,17 +72,21 @@ def ensemble(runs: Sequence[EnergySeries], thresholds: Thresholds) -> Check:
     if baths:
         verdict = "inconclusive"
         summary = f"{', '.join(map(str, baths))} acts on the atoms: their energy is not conserved"
-        summary += "; print the conserved quantity (LAMMPS: econserve) or run without it"
+        summary += "; print the conserved quantity (LAMMPS: econserve), or run at constant energy"
     elif all(run.bath is None for run in runs):
-        summary = "the file tells of no bath"
+        summary = "no bath acted, as far as is told"
     elif math.isnan(value):
         verdict = "inconclusive"
-        summary = "whether a thermostat acted is not told, and there is no kinetic energy to see it"
+        summary = (
+            "whether a thermostat acted is not told, and there is no kinetic energy to see it; "
+            "say it with --thermostat or --no-thermostat"
+        )
     elif value > limit.value:
         verdict = "inconclusive"
         summary = (
             f"the total energy fluctuates {value:.2g} times as much as the kinetic energy, as "
-            "under a thermostat; if there was none, energy is not conserved"
+            "under a thermostat, and the file does not tell whether there was one: say it with "
+            "--thermostat or --no-thermostat"
         )
     else:
         summary = f"the total energy fluctuates {value:.2g} times as much as the kinetic energy"

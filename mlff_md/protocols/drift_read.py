@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from mlff_md.protocols.drift_lammps import is_lammps_log, read_log
 from mlff_md.protocols.drift_series import EnergySeries, Trajectory, check_finite
 from mlff_md.protocols.drift_tables import read_table
 from mlff_md.protocols.nve_data import load as load_nve
-from mlff_md.protocols.nve_data import raw_of
+from mlff_md.protocols.raw import raw_of
 from mlff_md.units import ASE_TIME_UNIT_FS
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ def read(
 
 def _own(folder: Path) -> Trajectory:
     """Read the replicas of the NVE protocol."""
+    if (folder / "checkpoint.npz").exists():
+        raise DataError(
+            f"{folder} is what a run goes on from; give the trajectory that it stands beside: "
+            f"{str(folder).removesuffix('.restart')}"
+        )
     data = load_nve(raw_of(folder))
     runs = tuple(
         EnergySeries(
@@ -139,7 +145,7 @@ def _frames(path: Path, timestep_fs: float | None, every: int | None) -> Traject
         np.array(kinetic),
         len(frames[0]),
         timestep_fs,
-        bath=_ase_bath(description.get("md-type")),
+        bath=_bath(description, frames),
     )
     return Trajectory(f"trajectory {path.name}", (run,))
 
@@ -193,10 +199,16 @@ def _description(path: Path) -> dict[str, Any]:
     return told
 
 
-def _ase_bath(kind: object) -> str | None:
-    if kind is None:
-        return "unknown"
-    return None if kind == "VelocityVerlet" else f"ASE {kind}"
+def _bath(description: Mapping[str, Any], frames: Sequence[Atoms]) -> str | None:
+    """Return the bath that ASE's description or our frames tell of; ``None`` if told of none."""
+    kind = description.get("md-type")
+    if kind is not None:
+        return None if kind == "VelocityVerlet" else f"ASE {kind}"
+    told = {str(atoms.info.get("ensemble", "")).upper() for atoms in frames}
+    for ensemble, what in (("NVT", "a thermostat (NVT)"), ("NPT", "a barostat (NPT)")):
+        if ensemble in told:
+            return what
+    return None if told == {"NVE"} else "unknown"
 
 
 def _count_atoms(path: Path, topology: Path | None) -> int:

@@ -29,15 +29,14 @@ from mlff_md.folder_lock import sole_use
 from mlff_md.md import evaluate, relax, run_nvt
 from mlff_md.progress import Part, Progress, silent
 from mlff_md.protocols import ensemble_checks
-from mlff_md.protocols.ensemble_data import KIND, SAMPLES, load
-from mlff_md.protocols.nve_data import raw_of
+from mlff_md.protocols.ensemble_data import KIND, load
 from mlff_md.protocols.provenance import (
     calculator_name,
     describe_calculator,
     describe_structure,
     environment,
 )
-from mlff_md.protocols.raw import claim_folder, write_arrays, write_record
+from mlff_md.protocols.raw import ENSEMBLE_FILE, claim_folder, raw_of, write_arrays, write_record
 from mlff_md.protocols.records import Report, Threshold, overall_verdict
 from mlff_md.protocols.thresholds import THRESHOLDS
 from mlff_md.structures import chemical_symbol
@@ -185,7 +184,11 @@ def run(
         )
     if len(atoms) < 2:
         raise StructureError("the protocol needs at least two atoms")
-    hotter = second_temperature_K or _hotter(temperature_K, 3 * len(atoms))
+    if not (temperature_K > 0.0 and math.isfinite(temperature_K)):
+        raise ConfigError(f"temperature_K must be a number above zero, got {temperature_K}")
+    hotter = second_temperature_K
+    if hotter is None:
+        hotter = _hotter(temperature_K, 3 * len(atoms))
     settings = EnsembleSettings(
         temperatures_K=(temperature_K, hotter),
         timestep_fs=timestep_fs,
@@ -235,7 +238,7 @@ def analyze(raw_folder: str | Path, thresholds: Mapping[str, Threshold] = THRESH
     DataError
         If the raw data are missing or damaged.
     """
-    data = load(raw_of(Path(raw_folder)))
+    data = load(raw_of(raw_folder))
     checks = ensemble_checks.checks(data, thresholds)
     low, high = data.record["settings"]["temperatures_K"]
     name = calculator_name(data.record["calculator"])
@@ -261,11 +264,13 @@ def _check(settings: EnsembleSettings) -> None:
     low, high = settings.temperatures_K
     if not 0.0 < low < high:
         raise ConfigError(f"second_temperature_K must be above temperature_K, got {high} and {low}")
+    if settings.seed < 0:
+        raise ConfigError(f"seed must not be negative, got {settings.seed}")
     if settings.sample_every < 1 or settings.steps < 100 * settings.sample_every:
         raise ConfigError("steps must be at least 100 times sample_every")
     for name in ("timestep_fs", "friction_per_ps", "equilibration_fs"):
         if not (math.isfinite(getattr(settings, name)) and getattr(settings, name) > 0.0):
-            raise ConfigError(f"{name} must be positive, got {getattr(settings, name)}")
+            raise ConfigError(f"{name} must be above zero, got {getattr(settings, name)}")
 
 
 def _make(
@@ -292,8 +297,8 @@ def _make(
             record["runs"].append(entry)
     finally:
         progress.end()
-    write_arrays(raw / SAMPLES, arrays)
-    write_record(raw / "run.json", {**record, "file": SAMPLES})
+    write_arrays(raw / ENSEMBLE_FILE, arrays)
+    write_record(raw / "run.json", {**record, "file": ENSEMBLE_FILE})
 
 
 def _samples(

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_md.errors import DataError
-from mlff_md.protocols.raw import read_arrays, read_record
+from mlff_md.protocols.raw import ENSEMBLE_FILE, read_arrays, read_record
 
 KIND = "ensemble"
-SAMPLES = "ensemble.npz"
 
 
 @dataclass(frozen=True)
@@ -69,14 +68,14 @@ def load(raw: Path) -> EnsembleData:
         name = record.get("file")
         if name is None:
             raise DataError(f"{raw} holds a run that was cut off; run it again with --force")
-        arrays = read_arrays(raw / SAMPLES)
+        arrays = read_arrays(raw / ENSEMBLE_FILE)
         elements = {str(symbol): int(count) for symbol, count in record["elements"].items()}
         runs = []
         for k, entry in enumerate(record["runs"]):
             if entry["error"] is None:
                 potential, kinetic = arrays[f"potential_eV.{k}"], arrays[f"kinetic_eV.{k}"]
                 if kinetic.shape != (len(potential), len(elements)):
-                    raise DataError(f"{raw / SAMPLES} is damaged")
+                    raise DataError(f"{raw / ENSEMBLE_FILE} is damaged")
                 runs.append(Samples(float(entry["temperature_K"]), potential, kinetic))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{raw} is damaged: {error!r}") from error

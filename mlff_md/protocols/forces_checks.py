@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mlff_md.force_errors import ForceErrors, angles_deg, cosines, relative_energy_errors
 from mlff_md.protocols.forces_data import ForcesData
 from mlff_md.protocols.records import Check, Quantity, Threshold, Verdict
+from mlff_md.statistics import judge_upper
 from mlff_md.structures import chemical_symbol
 
 Thresholds = Mapping[str, Threshold]
@@ -294,7 +295,7 @@ def _unsure(data: ForcesData, ci: tuple[float, float] | None) -> str:
 def _judge_upper(ci: tuple[float, float] | None, limit: float) -> Verdict:
     if ci is None or not all(math.isfinite(end) for end in ci):
         return "inconclusive"
-    return "pass" if ci[1] <= limit else "fail" if ci[0] > limit else "inconclusive"
+    return judge_upper(ci, limit)
 
 
 def _judge_lower(ci: tuple[float, float] | None, limit: float) -> Verdict:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mlff_md.errors import DataError
 from mlff_md.files import write_atomically
 from mlff_md.force_errors import ForceErrors, force_errors
-from mlff_md.protocols.raw import read_record
+from mlff_md.protocols.raw import raw_of, read_record
 
 KIND = "forces"
 FRAMES_FILE = "frames.npz"
@@ -159,9 +159,7 @@ def load(folder: str | Path) -> ForcesData:
     DataError
         If they are missing, damaged or of another protocol.
     """
-    folder = Path(folder)
-    if not (folder / "run.json").exists() and (folder / "raw" / "run.json").exists():
-        folder = folder / "raw"
+    folder = raw_of(folder)
     record = read_record(folder / "run.json", KIND)
     path = folder / FRAMES_FILE
     try:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_md.force_errors import VISIBLE_FORCE_EV_PER_A, angles_deg
+from mlff_md.protocols.drawing import short
 from mlff_md.protocols.forces_checks import molecules, temperatures
 from mlff_md.protocols.forces_data import ForcesData
 from mlff_md.protocols.records import Figure, ReferenceLine, Series
@@ -36,7 +37,7 @@ def _parity(data: ForcesData) -> Figure:
         i, j = np.nonzero((counts >= low) & (counts < high))
         if len(i):
             label = f"{low} or more" if np.isinf(high) else f"{low} to {high - 1:g}"
-            series.append(Series(label, _short(centers[i]), _short(centers[j]), style="points"))
+            series.append(Series(label, short(centers[i]), short(centers[j]), style="points"))
     errors = data.errors()
     diagonal = Series("equal", [-span, span], [-span, span])
     return Figure(
@@ -67,8 +68,8 @@ def _errors(data: ForcesData) -> Figure:
         x_label="Student − teacher (eV/Å)",
         y_label="Density (Å/eV)",
         series=(
-            Series("errors", _short(centers[filled]), _short(density[filled])),
-            Series("normal", _short(centers[visible]), _short(normal[visible])),
+            Series("errors", short(centers[filled]), short(density[filled])),
+            Series("normal", short(centers[visible]), short(normal[visible])),
         ),
         y_scale="log",
     )
@@ -107,7 +108,7 @@ def _angles(data: ForcesData) -> Figure:
         edges = np.geomspace(max(float(np.percentile(angle, 0.5)), 1e-4), 180.0, 50)
         counts = np.histogram(np.log(np.maximum(angle, 1e-12)), np.log(edges))[0]
         share = 100.0 * counts / len(angle)
-        series = (Series("atoms", _short(np.sqrt(edges[1:] * edges[:-1])), _short(share)),)
+        series = (Series("atoms", short(np.sqrt(edges[1:] * edges[:-1])), short(share)),)
         median, mean = float(np.median(angle)), float(angle.mean())
         lines = (
             ReferenceLine(f"median {median:.2f}°", median, "x"),
@@ -142,7 +143,7 @@ def _elements(data: ForcesData) -> Figure:
         chosen = [here & (data.numbers == number) for number in numbers]
         places = [float(k + 1) for k, atoms in enumerate(chosen) if atoms.any()]
         values = np.array([size[atoms].mean() for atoms in chosen if atoms.any()])
-        series.append(Series(label, places, _short(values), style="bars"))
+        series.append(Series(label, places, short(values), style="bars"))
     return Figure(
         id="elements",
         title="Error of each element",
@@ -187,8 +188,3 @@ def _bins(size: NDArray[np.float64], count: int) -> list[NDArray[np.integer]]:
             bins.append(waiting)
             waiting = np.empty(0, dtype=np.int64)
     return bins or [np.arange(len(size))]
-
-
-def _short(values: NDArray[np.float64]) -> list[float]:
-    """Return numbers with the digits that a drawing can show."""
-    return [float(f"{value:.5g}") for value in values]

@@ -18,21 +18,18 @@ from mlff_md.errors import ConfigError, StructureError
 from mlff_md.folder_lock import sole_use
 from mlff_md.md import MdRun, evaluate, run_nve
 from mlff_md.progress import Progress
-from mlff_md.protocols import nve_checks, nve_energy, nve_order, nve_restart
-from mlff_md.protocols.nve_data import KIND, NveData, NveSettings, load, raw_of
-from mlff_md.protocols.nve_figures import figures, quantities
+from mlff_md.protocols import nve_order, nve_restart
+from mlff_md.protocols.nve_data import KIND, NveSettings
 from mlff_md.protocols.nve_folder import is_finished, take_over
 from mlff_md.protocols.nve_lammps import lammps_runs
-from mlff_md.protocols.nve_order import OrderData
-from mlff_md.protocols.nve_order_checks import dt_order, order_figure, reversibility
 from mlff_md.protocols.nve_replicas import (
     FRICTION_PER_PS,
     common_start,
     run_replicas,
     settings_of,
 )
+from mlff_md.protocols.nve_report import report
 from mlff_md.protocols.provenance import (
-    calculator_name,
     describe_calculator,
     describe_structure,
     environment,
@@ -40,25 +37,17 @@ from mlff_md.protocols.provenance import (
 from mlff_md.protocols.raw import (
     checkpoints,
     claim_folder,
+    raw_of,
     remove_restart,
     write_record,
 )
-from mlff_md.protocols.records import Check, Figure, Report, Threshold, overall_verdict
+from mlff_md.protocols.records import Report, Threshold
 from mlff_md.protocols.static import collect
-from mlff_md.protocols.static import load as load_static
-from mlff_md.protocols.static_checks import checks
-from mlff_md.protocols.static_data import StaticData
-from mlff_md.protocols.static_figures import figures as static_figures
-from mlff_md.protocols.static_scans import GRADIENT_BLIND, GRADIENT_TITLE
 from mlff_md.protocols.thresholds import THRESHOLDS
 from mlff_md.restart_state import forget_history
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-Thresholds = Mapping[str, Threshold]
-
-COMMAND = "validate-nve"
 
 
 def validate_nve(
@@ -330,77 +319,4 @@ def analyze(raw_folder: str | Path, thresholds: Mapping[str, Threshold] = THRESH
     DataError
         If the raw data are missing or damaged.
     """
-    folder = raw_of(Path(raw_folder))
-    data = load(folder)
-    order = nve_order.load(folder, data.record)
-    static = load_static(folder, data.record)
-    drift = nve_energy.drift(data, thresholds)
-    checks = (
-        nve_checks.stability(data, thresholds),
-        drift,
-        nve_energy.drift_per_100_steps(data, thresholds),
-        *_order_checks(data, order, static, thresholds),
-        *_restart_check(folder, data, thresholds),
-        nve_checks.momentum(data, thresholds),
-        nve_checks.temperature(data, thresholds, energy=drift.verdict),
-        *_static_checks(data, static, thresholds),
-    )
-    record = data.record
-    name = calculator_name(record["calculator"])
-    state = f"{data.settings['temperature_K']:g} K"
-    if data.settings.get("md", "ase") != "ase":
-        state += f", {record['md']}"
-    return Report(
-        command=COMMAND,
-        title=f"{name} on {record['structure']['name']}, {state}",
-        verdict=overall_verdict(checks),
-        checks=checks,
-        provenance={
-            key: record[key]
-            for key in ("calculator", "structure", "settings", "units", "environment")
-            if key in record
-        },
-        quantities=quantities(data),
-        figures=_figures(data, order, static, thresholds),
-    )
-
-
-def _order_checks(
-    data: NveData, order: OrderData | None, static: StaticData | None, limits: Thresholds
-) -> tuple[Check, ...]:
-    """Return the checks that the settings ask for; cut off runs leave them without a verdict."""
-    precision = static.precision[0] if static is not None else data.dtype
-    made = []
-    if data.settings.get("order_steps"):
-        made.append(dt_order(order, limits))
-    if data.settings.get("reversal_steps"):
-        made.append(reversibility(order, limits, precision))
-    return tuple(made)
-
-
-def _restart_check(folder: Path, data: NveData, thresholds: Thresholds) -> list[Check]:
-    if not data.settings.get("restart_steps") or data.settings.get("md", "ase") != "ase":
-        return []
-    return [nve_restart.check(folder, data.record, thresholds)]
-
-
-def _static_checks(
-    data: NveData, static: StaticData | None, limits: Thresholds
-) -> tuple[Check, ...]:
-    if static is not None:
-        return checks(static, limits)
-    if not data.settings.get("static"):
-        return ()
-    why = "the run was cut off before the static protocol"
-    limit = limits["force_gradient"]
-    return (nve_checks.not_judged("force_gradient", GRADIENT_TITLE, limit, GRADIENT_BLIND, why),)
-
-
-def _figures(
-    data: NveData, order: OrderData | None, static: StaticData | None, limits: Thresholds
-) -> tuple[Figure, ...]:
-    made = list(figures(data, limits))
-    order_drawn = order_figure(order)
-    if order_drawn is not None:
-        made.insert(min(3, len(made)), order_drawn)
-    return (*made, *(static_figures(static, limits) if static is not None else ()))
+    return report(raw_of(raw_folder), thresholds)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlff_md.errors import ConfigError, DataError
 from mlff_md.md import MdRun
-from mlff_md.protocols.raw import read_record, read_run
+from mlff_md.protocols.raw import raw_of, read_record, read_run
 from mlff_md.protocols.shadow import shadow_energy
 from mlff_md.statistics import Slope, ols_slope
 
@@ -84,7 +84,7 @@ class NveSettings:
         for name in ("timestep_fs", "temperature_K"):
             value = getattr(self, name)
             if not (value > 0.0 and math.isfinite(value)):
-                raise ConfigError(f"{name} must be positive, got {value}")
+                raise ConfigError(f"{name} must be a number above zero, got {value}")
         if not (self.equilibration_fs >= 0.0 and math.isfinite(self.equilibration_fs)):
             raise ConfigError(f"equilibration_fs must not be negative, got {self.equilibration_fs}")
         if self.seed < 0:
@@ -206,13 +206,6 @@ class NveData:
         return dtype if isinstance(dtype, str) else None
 
 
-def raw_of(folder: Path) -> Path:
-    """Return the folder with the record: ``folder`` itself, or ``raw`` in it."""
-    if not (folder / "run.json").exists() and (folder / "raw" / "run.json").exists():
-        return folder / "raw"
-    return folder
-
-
 def load(folder: Path) -> NveData:
     """Read the raw data of a protocol: ``folder`` is its ``raw`` folder or the one above.
 
@@ -221,7 +214,7 @@ def load(folder: Path) -> NveData:
     DataError
         If the data are missing, damaged or of another protocol.
     """
-    folder = raw_of(Path(folder))
+    folder = raw_of(folder)
     record = read_record(folder / "run.json", KIND)
     try:
         replicas = tuple(

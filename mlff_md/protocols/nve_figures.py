@@ -8,8 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_md.protocols.drawing import short
 from mlff_md.protocols.nve_data import FS_PER_PS, MEV_PER_EV, NveData, Replica
 from mlff_md.protocols.nve_energy import literal_change, replica_mean
+from mlff_md.protocols.nve_order import detrended_rms
 from mlff_md.protocols.records import Figure, Quantity, ReferenceLine, Series, Threshold
 from mlff_md.protocols.shadow import shadow_energy
 from mlff_md.statistics import abs_interval
@@ -101,21 +103,13 @@ def _figures_of_merit(replica: Replica) -> dict[str, float]:
     merits["drift_total_energy"] = replica.raw_drift.value
     if spread > 0.0:
         merits["mlipaudit_ratio"] = abs(slope) * length_ps / spread
-    merits["total_energy_rms"] = _detrended_rms(
-        run.time_fs, MEV_PER_EV * run.total_energy_eV / len(run.atoms)
-    )
+    scale = MEV_PER_EV / len(run.atoms)
+    merits["total_energy_rms"] = scale * detrended_rms(run.total_energy_eV)
     shadow = shadow_energy(run)
     if shadow is not None:
-        merits["shadow_energy_rms"] = _detrended_rms(
-            shadow[0], MEV_PER_EV * shadow[1] / len(run.atoms)
-        )
+        merits["shadow_energy_rms"] = scale * detrended_rms(shadow[1])
     merits["mean_temperature"] = temperature
     return merits
-
-
-def _detrended_rms(times: NDArray[np.float64], energy: NDArray[np.float64]) -> float:
-    fit = np.polynomial.Polynomial.fit(times, energy, 1)
-    return math.sqrt(float(np.mean((energy - fit(times)) ** 2)))
 
 
 def _total_energy(replicas: list[Replica]) -> Figure:
@@ -257,9 +251,4 @@ def _line(label: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> Series:
     keep = np.arange(len(x))
     if len(x) > MAX_POINTS:
         keep = np.unique(np.linspace(0, len(x) - 1, MAX_POINTS).round().astype(int))
-    return Series(label, _short(x[keep]), _short(y[keep]))
-
-
-def _short(values: NDArray[np.float64]) -> list[float]:
-    """Return numbers with the six digits that a drawing can show; the rest bloats the report."""
-    return [float(f"{value:.6g}") for value in values]
+    return Series(label, short(x[keep], 6), short(y[keep], 6))

@@ -209,14 +209,18 @@ def _samples(path: Path) -> NDArray[np.float64]:
     """Return the rows that are whole; a run that was stopped may end in a part of one."""
     if not path.is_file():
         return np.empty((0, 10))
-    lines = [line.split() for line in path.read_text().splitlines() if not line.startswith("#")]
+    lines = [
+        line.split()
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    ]
     return np.array([line for line in lines if len(line) == 10], dtype=np.float64).reshape(-1, 10)
 
 
 def _take_final(path: Path, atoms: Atoms) -> None:
     """Set positions and momenta of the last step, in the frame of the structure."""
     try:
-        _, _, rows = path.read_text().partition("ITEM: ATOMS")
+        _, _, rows = path.read_text(encoding="utf-8").partition("ITEM: ATOMS")
         table = np.array([row.split() for row in rows.splitlines()[1:]], dtype=np.float64)
         positions, velocities = table[:, 1:4], table[:, 4:7]
     except (OSError, ValueError, IndexError) as error:

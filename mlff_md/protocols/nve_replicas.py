@@ -23,8 +23,9 @@ from mlff_md.velocities import remove_rigid_motion
 if TYPE_CHECKING:
     from ase import Atoms
 
-# Strong enough that a relaxed start forgets its missing potential energy within 500 fs.
 FRICTION_PER_PS = 20.0
+"""Of every equilibration: velocities forget within 50 fs, and a relaxed start gets the potential
+energy that it lacks within a few times that."""
 
 
 def settings_of(mode: str, **asked: Any) -> NveSettings:

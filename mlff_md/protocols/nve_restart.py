@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from mlff_md.errors import SimulationError, StructureError
 from mlff_md.md import evaluate, run_nve
 from mlff_md.progress import Part, Progress, silent
-from mlff_md.protocols.raw import read_arrays, write_arrays
+from mlff_md.protocols.raw import RESTART_FILE, read_arrays, write_arrays
 from mlff_md.protocols.records import Check, Threshold
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-FILE = "restart.npz"
 _SHAKE_A = 0.05
 
 
@@ -56,7 +55,7 @@ def run(
     """
     told = progress or silent
     half = steps // 2
-    entry: dict[str, Any] = {"steps": 2 * half, "cut_at": half, "error": None, "file": FILE}
+    entry: dict[str, Any] = {"steps": 2 * half, "cut_at": half, "error": None, "file": RESTART_FILE}
     told.begin("restart", 4 * half)
     arrays: dict[str, NDArray[np.float64]] = {}
     try:
@@ -97,7 +96,7 @@ def run(
         entry["error"] = str(error)
     finally:
         told.end()
-    write_arrays(raw / FILE, arrays)
+    write_arrays(raw / RESTART_FILE, arrays)
     return entry
 
 
@@ -105,7 +104,7 @@ def check(raw: Path, record: Mapping[str, Any], thresholds: Mapping[str, Thresho
     """Return how far the run that went on ends from the one that was not cut off."""
     limit = thresholds["restart"]
     entry = record.get("restart")
-    arrays = read_arrays(raw / FILE) if entry and entry["error"] is None else {}
+    arrays = read_arrays(raw / RESTART_FILE) if entry and entry["error"] is None else {}
     common: dict[str, Any] = {
         "id": "restart",
         "title": "A run that was cut off goes on to the same end",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mlff_md.protocols.drawing import short
 from mlff_md.protocols.observables.base import Array
 from mlff_md.protocols.observables.distributions import Internal, PairDistances
 from mlff_md.protocols.observables.motion import Displacement, Fluctuations
@@ -32,8 +33,8 @@ def curve(
     high: ArrayLike | None = None,
     style: Literal["line", "points", "bars"] = "line",
 ) -> Series:
-    """Return a series with the five digits that a drawing can show; the rest bloats the report."""
-    rows = [None if values is None else _short(values) for values in (x, y, low, high)]
+    """Return a series with as many digits as a drawing can show."""
+    rows = [None if values is None else short(values) for values in (x, y, low, high)]
     return Series(label, rows[0] or [], rows[1] or [], rows[2], rows[3], style)
 
 
@@ -210,7 +211,3 @@ def _three(
 
 def _cut(series: Series, span: slice) -> Series:
     return Series(series.label, series.x[span], series.y[span], style=series.style)
-
-
-def _short(values: ArrayLike) -> Sequence[float]:
-    return [float(f"{value:.5g}") for value in np.asarray(values, dtype=np.float64)]

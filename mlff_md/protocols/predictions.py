@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_md.errors import SimulationError, StructureError
 from mlff_md.md import evaluate
 from mlff_md.progress import Progress, silent
 
@@ -60,8 +61,6 @@ def predict(
 
 
 def _batch(part: Sequence[Atoms], calculator: Any, first: int) -> Any:
-    from mlff_md.errors import StructureError
-
     try:
         return calculator.evaluate(part)
     except StructureError as error:
@@ -72,8 +71,6 @@ def _batch(part: Sequence[Atoms], calculator: Any, first: int) -> Any:
 
 
 def _one(atoms: Atoms, calculator: Any, index: int) -> tuple[float, NDArray[np.float64]]:
-    from mlff_md.errors import SimulationError, StructureError
-
     try:
         return evaluate(atoms, calculator)
     except (SimulationError, StructureError) as error:

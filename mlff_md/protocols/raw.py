@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mlff_md.errors import ConfigError, DataError
-from mlff_md.files import write_atomically
+from mlff_md.files import explain, write_atomically
 from mlff_md.md import MdRun
 from mlff_md.protocols.records import DERIVED_FILES, FIGURES_FOLDER, REPORT_JSON
 
@@ -27,8 +27,9 @@ _SERIES: Mapping[str, tuple[int, ...]] = {
     "force_power_eV_per_fs2": (),
 }
 """Series of a run and the shape of one sample."""
-STATIC_FILE, ORDER_FILE = "static.npz", "order.npz"
-_OTHER_FILES = (STATIC_FILE, ORDER_FILE, "restart.npz", "ensemble.npz")
+STATIC_FILE, ORDER_FILE, RESTART_FILE = "static.npz", "order.npz", "restart.npz"
+ENSEMBLE_FILE = "ensemble.npz"
+_OTHER_FILES = (STATIC_FILE, ORDER_FILE, RESTART_FILE, ENSEMBLE_FILE)
 """What the parts of a protocol leave beside, or in place of, the replicas."""
 RESTART_FOLDER = "restart"
 """What an unfinished protocol goes on from, removed at its end."""
@@ -134,6 +135,14 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     write_atomically(path, (json.dumps(record, indent=1, default=str) + "\n").encode())
 
 
+def raw_of(folder: str | Path) -> Path:
+    """Return the folder with the record: ``folder`` itself, or ``raw`` in it."""
+    folder = Path(folder)
+    if not (folder / "run.json").exists() and (folder / "raw" / "run.json").exists():
+        return folder / "raw"
+    return folder
+
+
 def read_record(path: Path, kind: str) -> dict[str, Any]:
     """Read the JSON of :func:`write_record` and check that it is of this ``kind``.
 
@@ -178,7 +187,7 @@ def claim_folder(raw: Path, *, overwrite: bool) -> None:
             remove_restart(raw)
         raw.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot make the folder {raw}: {error.strerror}") from error
+        raise ConfigError(f"cannot make the folder {raw}: {explain(error)}") from error
 
 
 def checkpoints(raw: Path, name: str) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from mlff_md.errors import ConfigError, DataError, MlffError
 from mlff_md.md import evaluate
 from mlff_md.progress import Progress, silent
 from mlff_md.protocols import static_cutoff, static_probes, static_symmetry
-from mlff_md.protocols.nve_data import raw_of
 from mlff_md.protocols.provenance import (
     calculator_name,
     describe_calculator,
@@ -29,6 +28,7 @@ from mlff_md.protocols.provenance import (
 from mlff_md.protocols.raw import (
     STATIC_FILE,
     claim_folder,
+    raw_of,
     read_arrays,
     read_record,
     write_arrays,
@@ -138,7 +138,7 @@ def analyze(raw_folder: str | Path, thresholds: Mapping[str, Threshold] = THRESH
     DataError
         If the raw data are missing or damaged.
     """
-    raw = raw_of(Path(raw_folder))
+    raw = raw_of(raw_folder)
     record = read_record(raw / "run.json", KIND)
     data = load(raw, record)
     if data is None:
@@ -164,7 +164,20 @@ def validate_static(
     seed: int = 0,
     thresholds: Mapping[str, Threshold] = THRESHOLDS,
 ) -> Report:
-    """Run the static protocol in a temporary folder and judge it: :func:`run`, :func:`analyze`."""
+    """Run the static protocol in a temporary folder and judge it: :func:`run`, :func:`analyze`.
+
+    Parameters
+    ----------
+    atoms, calculator, mode, shake_A, seed
+        As in :func:`run`.
+    thresholds
+        Limits, see :func:`mlff_md.protocols.thresholds.with_overrides`.
+
+    Raises
+    ------
+    ConfigError, StructureError, SimulationError
+        If an option cannot be used or the first evaluation fails.
+    """
     with tempfile.TemporaryDirectory(prefix="mlff-md-static-") as scratch:
         raw = run(atoms, calculator, scratch, mode=mode, shake_A=shake_A, seed=seed)
         return analyze(raw, thresholds)

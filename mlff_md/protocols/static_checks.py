@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from mlff_md.protocols.records import Check
@@ -39,13 +37,13 @@ def checks(data: StaticData, thresholds: Thresholds) -> tuple[Check, ...]:
 
 def force_noise(data: StaticData, thresholds: Thresholds) -> Check:
     """Noise of the forces along a short straight line: rounding, quantisation, chance."""
-    stage = data.stage("roughness")
+    stage = data.stage_with_forces("roughness")
     title = "Forces are smooth"
     blind = "errors that are smooth themselves; steps that are rare (see the steps at the cutoff)"
     if stage is None:
         return not_measured(data, thresholds, "force_noise", "roughness", title, blind)
     size = float(stage["force_rms_eV_per_A"])
-    value = float(stage["force_noise_eV_per_A"].max()) / size if size > 0.0 else math.nan
+    value = float(stage["force_noise_eV_per_A"].max()) / size
     details = {
         "energy_noise_eV": float(stage["energy_noise_eV"].max()),
         "force_rms_eV_per_A": size,
@@ -58,7 +56,7 @@ def force_noise(data: StaticData, thresholds: Thresholds) -> Check:
 
 def net_force(data: StaticData, thresholds: Thresholds) -> Check:
     """Whether the forces sum to zero."""
-    stage = data.stage("balance")
+    stage = data.stage_with_forces("balance")
     title = "Forces sum to zero"
     blind = "errors that cancel in the sum; models that subtract the mean force"
     if stage is None:
@@ -69,14 +67,15 @@ def net_force(data: StaticData, thresholds: Thresholds) -> Check:
 
 
 def net_torque(data: StaticData, thresholds: Thresholds) -> Check | None:
-    """Whether the forces on a molecule exert no torque."""
-    stage = data.stage("balance")
+    """Whether the forces on a molecule exert no torque; a single atom has no arm for one."""
+    whole = data.stage("balance")
+    if whole is not None and (bool(whole["periodic"]) or whole["arm_rms_A"] == 0.0):
+        return None
+    stage = data.stage_with_forces("balance")
     title = "Forces exert no torque"
     blind = "errors along the line between two atoms, such as a wrong pair force"
     if stage is None:
         return not_measured(data, thresholds, "net_torque", "balance", title, blind)
-    if bool(stage["periodic"]):
-        return None
     size = stage["n_atoms"] * stage["force_rms_eV_per_A"] * stage["arm_rms_A"]
     value = float(stage["net_torque_eV"] / size)
     summary = f"abs(sum r x F) / (N r_rms F_rms) is {value:.1e}"
@@ -85,7 +84,7 @@ def net_torque(data: StaticData, thresholds: Thresholds) -> Check | None:
 
 def invariance(data: StaticData, thresholds: Thresholds) -> Check:
     """Whether energy and forces follow translation, rotation, reflection, order and images."""
-    stage = data.stage("invariance")
+    stage = data.stage_with_forces("invariance")
     title = "Place, orientation and order do not matter"
     blind = "anything that turns with the structure; other orientations than those tried"
     if stage is None:
@@ -96,7 +95,8 @@ def invariance(data: StaticData, thresholds: Thresholds) -> Check:
     both = np.fmax(force, energy)
     failed = data.text.get("invariance.failed", {})
     if np.isnan(both).all():
-        return not_measured(data, thresholds, "invariance", "invariance", title, blind)
+        why = "no operation could be evaluated"
+        return not_measured(data, thresholds, "invariance", "invariance", title, blind, why)
     worst = int(np.nanargmax(both))
     value = float(both[worst])
     summary = f"largest change is {value:.1e} of the rms force ({names[worst]})"
@@ -133,9 +133,9 @@ def cutoff_force_step(data: StaticData, thresholds: Thresholds) -> Check:
     where atoms are pressed together everything is larger, rounding too.
     """
     title = "Forces have no step at the cutoff"
-    stage, balance = data.stage("cutoff"), data.stage("balance")
+    stage, balance = data.stage_with_forces("cutoff"), data.stage("balance")
     steps = np.empty(0)
-    if stage is not None and balance is not None and balance["force_rms_eV_per_A"] > 0.0:
+    if stage is not None and balance is not None:
         size = np.maximum(stage["force_rms_eV_per_A"], balance["force_rms_eV_per_A"])
         steps = stage["force_step_eV_per_A"] / size
     return _step_check(data, thresholds, "cutoff_force_step", title, steps, "of the rms force")
@@ -143,13 +143,13 @@ def cutoff_force_step(data: StaticData, thresholds: Thresholds) -> Check:
 
 def repeatability(data: StaticData, thresholds: Thresholds) -> Check:
     """Whether the same structure gets the same forces, whatever was evaluated in between."""
-    stage = data.stage("repeats")
+    stage = data.stage_with_forces("repeats")
     title = "The same structure gets the same answer"
     blind = "errors that repeat; memory that only a long run fills"
     if stage is None:
         return not_measured(data, thresholds, "repeatability", "repeats", title, blind)
     size = float(stage["force_rms_eV_per_A"])
-    change = stage["force_change_eV_per_A"] / size if size > 0.0 else np.full(1, np.nan)
+    change = stage["force_change_eV_per_A"] / size
     after = stage["after_others"].astype(bool)
     value = float(change.max())
     bitwise = value == 0.0 and float(np.ptp(stage["energy_eV"])) == 0.0
@@ -181,7 +181,8 @@ def _step_check(
         "steps elsewhere than on the paths scanned; steps of a slope (the order test sees those)"
     )
     if stage is None or not len(steps):
-        return not_measured(data, thresholds, name, "cutoff", title, blind)
+        why = "no path could be scanned" if stage is not None and not data.without_forces else ""
+        return not_measured(data, thresholds, name, "cutoff", title, blind, why)
     worst = int(np.argmax(steps))
     value = float(steps[worst])
     path, at = data.text["cutoff.step_path"][worst], float(stage["step_at"][worst])

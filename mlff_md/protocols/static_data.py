@@ -20,6 +20,13 @@ from mlff_md.protocols.static_evaluate import Array
 Thresholds = Mapping[str, Threshold]
 
 _FLOAT64_NOISE = 1e-9
+# Smaller forces are rounding. A shaken structure has thousands of times as much, unless symmetry
+# cancels all of it: one atom in a cell.
+_NO_FORCE_EV_PER_A = 1e-5
+_NO_FORCES = (
+    "no force to compare with: all are zero or rounding, as with one atom in a cell; take a larger "
+    "cell, or shake the atoms"
+)
 
 
 @dataclass(frozen=True)
@@ -53,12 +60,22 @@ class StaticData:
         }
         return found or None
 
+    def stage_with_forces(self, name: str) -> dict[str, Array] | None:
+        """Return a stage that is judged relative to the forces; ``None`` if there are none, too."""
+        return None if self.without_forces else self.stage(name)
+
+    @cached_property
+    def without_forces(self) -> bool:
+        """Whether the forces on the structure are zero but for rounding."""
+        balance = self.stage("balance")
+        return balance is not None and bool(balance["force_rms_eV_per_A"] < _NO_FORCE_EV_PER_A)
+
     @cached_property
     def precision(self) -> tuple[str, str]:
         """``float32`` or ``float64``, and how that is known."""
         if self.dtype in ("float32", "float64"):
             return self.dtype, "the calculator says so"
-        rough, again = self.stage("roughness"), self.stage("repeats")
+        rough, again = self.stage_with_forces("roughness"), self.stage_with_forces("repeats")
         if rough is None or again is None:
             return "float32", "not known"
         if bool(rough["float32_forces"]):
@@ -120,10 +137,12 @@ def not_measured(
     stage: str,
     title: str,
     blind_to: str,
-    why: str = "it was not measured",
+    why: str = "",
 ) -> Check:
     """Return a check without a value, and why the stage that it rests on was not made."""
     limit = data.limit(thresholds, name)
+    if not why:
+        why = "it was not measured" if data.stage(stage) is None else _NO_FORCES
     return Check(
         id=name,
         title=title,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +33,16 @@ class Evaluator:
     ----------
     calculator
         Any ASE calculator.
-    told
-        Called with the number of evaluations after each.
+
+    Attributes
+    ----------
+    count
+        Evaluations so far.
     """
 
-    def __init__(self, calculator: Any, told: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self, calculator: Any) -> None:
         self.calculator = calculator
         self.count = 0
-        self._told = told
         self._consistent: bool | None = None
 
     def __call__(self, atoms: Atoms) -> Evaluation:
@@ -58,7 +59,6 @@ class Evaluator:
             forces = np.array(asked.get_forces(apply_constraint=False), dtype=np.float64)
             energy = self._energy(asked)
         self.count += 1
-        self._told(self.count)
         if not (math.isfinite(energy) and np.isfinite(forces).all()):
             raise SimulationError("a static evaluation stopped: energy or forces are not finite")
         return Evaluation(energy, forces)

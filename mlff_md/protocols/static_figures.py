@@ -16,12 +16,12 @@ _SMALLEST = 1e-16
 
 def figures(data: StaticData, thresholds: Mapping[str, Threshold]) -> tuple[Figure, ...]:
     """Return the figures for whatever stages were made."""
-    made = [_differences(data, thresholds), _stretch(data)]
+    made = [_differences(data, thresholds), _copy_drawn_away(data)]
     return tuple(figure for figure in made if figure is not None)
 
 
 def _differences(data: StaticData, thresholds: Mapping[str, Threshold]) -> Figure | None:
-    stage = data.stage("differences")
+    stage = data.stage_with_forces("differences")
     if stage is None:
         return None
     series = [
@@ -43,7 +43,7 @@ def _differences(data: StaticData, thresholds: Mapping[str, Threshold]) -> Figur
     )
 
 
-def _stretch(data: StaticData) -> Figure | None:
+def _copy_drawn_away(data: StaticData) -> Figure | None:
     stage = data.stage("cutoff")
     if stage is None or "copy_x" not in stage:
         return None

@@ -50,12 +50,13 @@ def _extrapolated(central: Array) -> Array:
 
 def force_gradient(data: StaticData, thresholds: Thresholds) -> Check:
     """Whether forces are minus the derivative of the energy, by a scan of difference steps."""
-    stage = data.stage("differences")
+    stage = data.stage_with_forces("differences")
     title, blind = GRADIENT_TITLE, GRADIENT_BLIND
     if stage is None:
         return not_measured(data, thresholds, "force_gradient", "differences", title, blind)
     steps, errors = gradient_errors(stage, "step_A", "slope")
-    return _scan_check(data, thresholds, "force_gradient", title, blind, steps, errors, "Å")
+    scan = ("differences", steps, errors, "Å")
+    return _scan_check(data, thresholds, "force_gradient", title, blind, scan)
 
 
 def virial_gradient(data: StaticData, thresholds: Thresholds) -> Check | None:
@@ -68,18 +69,20 @@ def virial_gradient(data: StaticData, thresholds: Thresholds) -> Check | None:
             return None
         return not_measured(data, thresholds, "virial_gradient", "strains", title, blind)
     steps, errors = gradient_errors(stage, "strain", "slope_eV")
-    return _scan_check(data, thresholds, "virial_gradient", title, blind, steps, errors, "")
+    scan = ("strains", steps, errors, "")
+    return _scan_check(data, thresholds, "virial_gradient", title, blind, scan)
 
 
 def jacobian_symmetry(data: StaticData, thresholds: Thresholds) -> Check:
     """Whether the derivative of the forces is symmetric, as that of a gradient is."""
-    stage = data.stage("differences")
+    stage = data.stage_with_forces("differences")
     title = "Jacobian of the forces is symmetric"
     blind = "forces that are a gradient, but not of this energy (a wrong unit)"
     if stage is None:
         return not_measured(data, thresholds, "jacobian_symmetry", "differences", title, blind)
     steps, values = asymmetries(stage)
-    return _scan_check(data, thresholds, "jacobian_symmetry", title, blind, steps, values, "Å")
+    scan = ("differences", steps, values, "Å")
+    return _scan_check(data, thresholds, "jacobian_symmetry", title, blind, scan)
 
 
 def _scan_check(
@@ -88,17 +91,16 @@ def _scan_check(
     name: str,
     title: str,
     blind: str,
-    steps: Array,
-    errors: Array,
-    unit: str,
+    scan: tuple[str, Array, Array, str],
 ) -> Check:
-    """Judge the smallest error of a scan over difference steps.
+    """Judge the smallest error of a scan: its stage, difference steps, errors, unit of the steps.
 
     Rounding makes the error grow as the step shrinks. One that stays level over four steps or
     more is no rounding but real, and is held to the limit for such levels, the stricter one.
     """
+    stage, steps, errors, unit = scan
     if np.isnan(errors).all():
-        return not_measured(data, thresholds, name, "differences", title, blind, "no force at all")
+        return not_measured(data, thresholds, name, stage, title, blind, "nothing to compare: zero")
     best = int(np.nanargmin(errors))
     level = level_of(errors)
     value = float(errors[best]) if level is None else level

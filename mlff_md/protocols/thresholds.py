@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from mlff_md.errors import ConfigError
+from mlff_md.hints import hint
 from mlff_md.protocols.records import Threshold
 
 _GROMACS = (
@@ -324,11 +324,7 @@ def with_overrides(
     changed = dict(thresholds)
     for name, value in (overrides or {}).items():
         if name not in thresholds:
-            near = difflib.get_close_matches(name, thresholds, n=3)
-            hint = (
-                f"did you mean {' or '.join(near)}?" if near else "known: " + ", ".join(thresholds)
-            )
-            raise ConfigError(f"there is no threshold {name!r}; {hint}")
+            raise ConfigError(f"there is no threshold {name!r}; {hint(name, thresholds)}")
         if not (math.isfinite(value) and value >= 0.0):
             raise ConfigError(f"the threshold {name} must be a number, zero or more, got {value}")
         old = thresholds[name]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlff_md.errors import ConfigError, DataError
-from mlff_md.files import explain, write_files
+from mlff_md.files import write_files
 from mlff_md.protocols.records import DERIVED_FILES, FIGURES_FOLDER, REPORT_JSON
 from mlff_md.report.html import to_html
 from mlff_md.report.junit import to_junit
@@ -78,7 +78,7 @@ def write_report(report: Report, out_dir: str | Path, overwrite: bool = False) -
     # Drawn from what the JSON says, so that a later render() gives the same bytes.
     files = _derived_files(parse_report(text))
     files[REPORT_JSON] = text.encode()
-    _write(folder, files)
+    write_files(folder, files, "the report")
     return _paths(folder, files)
 
 
@@ -127,7 +127,7 @@ def render(
     if source.name != REPORT_JSON or folder.resolve() != source.parent.resolve():
         return write_report(report, folder, overwrite)
     files = _derived_files(report)
-    _write(folder, files)
+    write_files(folder, files, "the report")
     return _paths(folder, files)
 
 
@@ -148,13 +148,6 @@ def _derived_files(report: Report) -> dict[str, bytes]:
     files[MARKDOWN_NAME] = to_markdown(report).encode()
     files[JUNIT_NAME] = to_junit(report)
     return files
-
-
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    try:
-        write_files(folder, files)
-    except OSError as error:
-        raise ConfigError(f"cannot write the report to {folder}: {explain(error)}") from error
 
 
 def _paths(folder: Path, files: Mapping[str, bytes]) -> ReportPaths:

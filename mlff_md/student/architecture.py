@@ -10,6 +10,9 @@ from mlff_md.errors import StudentFileError
 ORGANIC_ELEMENTS = ("H", "C", "N", "O", "F", "P", "S", "Cl")
 """Elements of the shipped organic students, in the order of their species indices."""
 
+NORM_EPSILON = 1e-4
+"""Inside the square root of a vector feature's norm: keeps its gradient finite at zero."""
+
 
 @dataclass(frozen=True)
 class Architecture:

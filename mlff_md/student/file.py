@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from mlff_md.student.network import StudentForceField
 
-SUFFIX = ".safetensors"
 MANIFEST_KEY = "mlff_md_manifest"
 MAX_FILE_BYTES = 2**31
 """Larger files are refused unread: the largest student that an architecture allows is smaller."""

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlff_md.student.architecture import ORGANIC_ELEMENTS, Architecture
+from mlff_md.student.architecture import NORM_EPSILON, ORGANIC_ELEMENTS, Architecture
 from mlff_md.student.prior import (
     FLOOR_END,
     FLOOR_WIDTH,
@@ -36,9 +36,6 @@ from mlff_md.student.prior import (
     shortest_seen_A,
 )
 from mlff_md.student.radial import BASIS_SCALE, radial_splines
-
-NORM_EPSILON = 1e-4
-"""Inside the square root of a vector feature's norm: keeps its gradient finite at zero."""
 
 SQRT3 = math.sqrt(3.0)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from mlff_md.errors import StudentFileError
+from mlff_md.hints import did_you_mean, hint, near_names
 
 FOLDER = Path(__file__).parent / "zoo"
 
@@ -40,7 +40,7 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     StudentFileError
-        If there is neither; the message names the near matches.
+        If there is neither; the message names the near matches, or what a folder lacks.
     """
     text = os.fspath(name_or_path)
     name = ALIASES.get(text, text)
@@ -53,8 +53,37 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
                 f"{text} is not a .safetensors student file; students are made by 'mlff-md distill'"
             )
         return path
+    if path.is_dir():
+        raise StudentFileError(_no_file_but_folder(path))
     if path.suffix or os.sep in text:
-        raise StudentFileError(f"no student file {text}; shipped students: {', '.join(names())}")
-    near = difflib.get_close_matches(text, names(), n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}"
-    raise StudentFileError(f"no student is called {text!r}; {hint} (or give a .safetensors file)")
+        near = near_names(path.stem, (Path(name).stem for name in _students_in(path.parent)))
+        files = [str(path.with_name(f"{stem}.safetensors")) for stem in near]
+        meant = did_you_mean(files) if near else f"shipped students: {', '.join(names())}"
+        raise StudentFileError(f"there is no student file {text}; {meant}")
+    meant = hint(text, names(), cutoff=0.5)
+    raise StudentFileError(f"no student is called {text!r}; {meant} (or give a .safetensors file)")
+
+
+def _no_file_but_folder(folder: Path) -> str:
+    """Return what to say where a student file is wanted and a folder was given."""
+    found = _students_in(folder)
+    if found:
+        return f"{folder} is a folder; give the student in it: {folder / found[0]}"
+    if (folder / "checkpoint.pt").exists():
+        return (
+            f"{folder} holds a distillation that is not finished: there are checkpoints, and no "
+            f".safetensors file yet; go on with it: mlff-md distill CONFIG --out {folder}"
+        )
+    return (
+        f"{folder} is a folder without a .safetensors file, which is what a student is; shipped "
+        f"students: {', '.join(names())}"
+    )
+
+
+def _students_in(folder: Path) -> list[str]:
+    """Return the names of the student files of a folder, the newest first."""
+    try:
+        found = [(path.stat().st_mtime, path.name) for path in folder.glob("*.safetensors")]
+    except OSError:
+        return []
+    return [name for _, name in sorted(found, reverse=True)]

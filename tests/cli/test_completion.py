@@ -119,5 +119,5 @@ def test_fish(scripts: dict[str, Path]) -> None:
 
 
 def test_unknown_shells_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["completion", "csh"]) == 3
-    assert "choose from" in capsys.readouterr().err
+    assert main(["completion", "tcsh"]) == 3
+    assert "there are bash, zsh, fish" in capsys.readouterr().err

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlff_md.distill.dataset import Dataset
-from mlff_md.distill.domain import measure_domain, with_domain
+from mlff_md.distill.domain import even_electrons, measure_domain, with_domain
 from mlff_md.engines import make_engine
 from mlff_md.errors import DataError, StructureError, StudentFileError
 from mlff_md.student import Student, load_student, save_student
@@ -137,3 +138,9 @@ def test_periodic_images_count() -> None:
     carbon = student.elements.index("C")
     assert domain.shortest_A[carbon, carbon] == pytest.approx(3.0)
     assert domain.most_neighbors[carbon] > 2
+
+
+def test_one_radical_among_the_frames_and_electrons_need_not_be_paired() -> None:
+    paired = [labelled(molecule(name)) for name in ("CH4", "H2O")]
+    assert even_electrons(Dataset.from_atoms(paired))
+    assert not even_electrons(Dataset.from_atoms([*paired, labelled(molecule("CH3"))]))

@@ -1,7 +1,8 @@
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
+from ase import Atoms
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,6 +125,17 @@ def test_bending_keeps_all_bond_lengths(ethanol, scale, seed):
     np.testing.assert_allclose(after, before, atol=1e-9)
     if abs(scale - 1.0) > 1e-3:
         assert np.abs(distances(new) - distances(ethanol.positions)).max() > 1e-4
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_angle_is_bent_beyond_a_line(ethanol, seed):
+    new = distortions.bend_angle(ethanol.mol, ethanol.positions, 1.8, np.random.default_rng(seed))
+    widest = max(
+        Atoms(positions=new).get_angle(a.GetIdx(), center.GetIdx(), b.GetIdx())
+        for center in ethanol.mol.GetAtoms()
+        for a, b in combinations(center.GetNeighbors(), 2)
+    )
+    assert widest == pytest.approx(178.0, abs=1e-6)
 
 
 def test_nothing_to_distort():

@@ -36,6 +36,28 @@ def test_beats_adam_where_the_axes_are_turned() -> None:
     assert final_loss("soap") < 0.5 * final_loss("adam")
 
 
+def test_the_basis_turns_to_where_the_gradients_point() -> None:
+    """The first gradient has other axes than all that follow."""
+    generator = torch.Generator().manual_seed(1)
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=generator))[0]
+    weight = torch.zeros(6, 4, requires_grad=True)
+    optimizer = SOAP([weight], betas=(0.95, 0.99), every=5)
+    weight.grad = torch.randn(6, 4, generator=generator)
+    optimizer.step()
+
+    def misaligned() -> float:
+        """Share of the second moments between different directions of the basis."""
+        state = optimizer.state[weight]
+        seen = state["basis_left"].t() @ state["moment_left"] @ state["basis_left"]
+        return ((seen - torch.diag(seen.diag())).norm() / seen.norm()).item()
+
+    for _ in range(300):
+        noise = torch.randn(6, 4, generator=generator) * torch.logspace(0, -2, 6)[:, None]
+        weight.grad = turn @ noise
+        optimizer.step()
+    assert misaligned() < 0.02
+
+
 def test_state_resumes_to_the_bit() -> None:
     inputs, wanted, start = problem()
 

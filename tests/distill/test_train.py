@@ -17,7 +17,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.emt import EMT
 
-from mlff_md.distill.accuracy import force_errors, measure
+from mlff_md.distill.accuracy import measure
 from mlff_md.distill.checkpoint import NEWEST
 from mlff_md.distill.config import DistillConfig
 from mlff_md.distill.dataset import Dataset
@@ -233,25 +233,6 @@ def test_shipped_configurations_are_valid() -> None:
         assert config.student.name == ALIASES[size]
         if size in SIZES:
             assert config.student.architecture == SIZES[size]
-
-
-def test_force_errors_on_known_numbers() -> None:
-    reference = np.array([[1.0, 0, 0], [0, 2.0, 0], [0, 0, 0.0]])
-    predicted = np.array([[1.0, 0, 0], [2.0, 0, 0], [0, 0, 0.1]])
-    errors = force_errors(
-        predicted,
-        reference,
-        np.array([2, 1]),
-        np.array([5.0, 1.0]),
-        np.array([1.0, 1.0]),
-        np.array(["a", "b"]),
-    )
-    assert errors.mae_eV_per_A == pytest.approx(4.1 / 9)
-    assert errors.rmse_eV_per_A == pytest.approx(np.sqrt(8.01 / 9))
-    assert errors.max_eV_per_A == pytest.approx(2.0)
-    assert errors.angle_deg == pytest.approx(45.0)  # the third atom has no reference force
-    assert errors.r2 == pytest.approx(1 - 8.01 / (5.0 - 1.0))
-    assert errors.energy_mae_meV_per_atom is None  # each molecule has only one frame
 
 
 def test_another_prior_is_another_run(

@@ -8,7 +8,7 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
-from mlff_md.engines import ENGINES, assemble, make_engine
+from mlff_md.engines import ENGINES, Properties, assemble, make_engine
 from mlff_md.engines.base import Engine
 from mlff_md.errors import ConfigError
 from mlff_md.graph import Graph, build_graph
@@ -21,6 +21,11 @@ SAME = tuple(name for name in ENGINES if name not in ("onnx-int8", "aoti"))
 
 def graph_of(atoms: Atoms, engine: Engine) -> Graph:
     return build_graph(atoms, engine.elements, engine.cutoff_A)
+
+
+def properties(atoms: Atoms, engine: Engine) -> Properties:
+    graph = graph_of(atoms, engine)
+    return assemble(graph, engine.evaluate(graph))[0]
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
@@ -87,11 +92,7 @@ def test_forces_are_the_gradient_of_the_energy(
 def test_stress_is_the_strain_derivative(random_student: Student, crystal: Atoms) -> None:
     engine = make_engine(random_student, "torch", dtype="float64")
 
-    def properties(atoms: Atoms):
-        graph = graph_of(atoms, engine)
-        return assemble(graph, engine.evaluate(graph))[0]
-
-    stress = properties(crystal).stress
+    stress = properties(crystal, engine).stress
     assert stress is not None
     step = 1e-5
     voigt = [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]
@@ -103,7 +104,7 @@ def test_stress_is_the_strain_derivative(random_student: Student, crystal: Atoms
             strain[column, row] += 0.5 * sign * step
             strained = crystal.copy()
             strained.set_cell(crystal.cell.array @ (np.eye(3) + strain), scale_atoms=True)
-            energies.append(properties(strained).energy)
+            energies.append(properties(strained, engine).energy)
         numerical = (energies[0] - energies[1]) / (2 * step) / crystal.get_volume()
         assert abs(stress[component] - numerical) < 1e-7 * max(1.0, np.abs(stress).max())
 
@@ -112,17 +113,13 @@ def test_stress_is_the_strain_derivative(random_student: Student, crystal: Atoms
 def test_invariances(engine: str, random_student: Student, ethanol: Atoms) -> None:
     tested = make_engine(random_student, engine, dtype="float64")
 
-    def properties(atoms: Atoms):
-        graph = graph_of(atoms, tested)
-        return assemble(graph, tested.evaluate(graph))[0]
-
-    before = properties(ethanol)
+    before = properties(ethanol, tested)
     rng = np.random.default_rng(3)
     rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))  # may include a reflection: also exact
     order = rng.permutation(len(ethanol))
     moved = ethanol[order]
     moved.positions = moved.positions @ rotation.T + [3.0, -2.0, 11.0]
-    after = properties(moved)
+    after = properties(moved, tested)
     assert abs(after.energy - before.energy) < 1e-9
     assert np.abs(after.forces - before.forces[order] @ rotation.T).max() < 1e-9
     assert np.abs(after.forces.sum(0)).max() < 1e-10

@@ -45,6 +45,14 @@ def test_size_and_error_of_tiny(tiny_int8: Student) -> None:
     assert loss < 0.0005
 
 
+def test_nothing_is_told_that_was_measured_on_the_float32_student(tiny_int8: Student) -> None:
+    before, after = load_student("tiny").manifest, tiny_int8.manifest
+    for section in ("accuracy", "nve", "robustness", "speed"):
+        assert getattr(before, section)
+        assert not getattr(after, section)
+    assert after.training["quantized_from"]["name"] == before.name
+
+
 def test_file_sizes() -> None:
     rng = np.random.default_rng(0)
     for name, ratio in (("ultra-tiny", 3.0), ("original", 3.7)):

@@ -135,7 +135,7 @@ def test_many_atoms_are_judged_by_the_right_features() -> None:
     calculator.get_forces(many)
     inspector = Inspector(calculator)
     assert inspector.inspect(many, current=True) == []
-    assert inspector.far_apart == 10
+    assert inspector.interval_factor == 10
 
 
 def test_environments_survive_the_manifest() -> None:

@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 
 from mlff_md import StudentForceFieldCalculator
-from mlff_md.lammps.mpi import mpich_file
+from mlff_md.mpich import mpich_file
 
 BAR_PER_EV_A3 = 1.6021765e6
 """As in LAMMPS' metal units."""

@@ -163,6 +163,12 @@ def test_mpirun_of_another_library_is_refused(
     (tmp_path / "in.lmp").write_text("units metal\n")
     with pytest.raises(ConfigError, match="2 runs of one rank each"):
         prepare(tmp_path / "in.lmp", BUILD, ranks=2, mpirun=hydra)
+    (tmp_path / "srun").mkdir()
+    srun = _fake_mpirun(tmp_path / "srun", "slurm 23.02")
+    with pytest.raises(ConfigError, match="does not tell which MPI library it belongs to"):
+        prepare(tmp_path / "in.lmp", BUILD, ranks=2, mpirun=srun)
+    with pytest.raises(ConfigError, match=r"there is no program .*absent; leave --mpirun out"):
+        prepare(tmp_path / "in.lmp", BUILD, ranks=2, mpirun=tmp_path / "absent")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("mlff_md.lammps.builds._USUAL_FOLDERS", ())
     alone = Build(tmp_path / "lmp", "29 Sep 2021", frozenset(), "Open MPI")
@@ -171,6 +177,8 @@ def test_mpirun_of_another_library_is_refused(
     serial = Build(tmp_path / "lmp", "29 Sep 2021", frozenset(), "none")
     with pytest.raises(ConfigError, match="without MPI"):
         find_mpirun(serial)
+    with pytest.raises(ConfigError, match="without MPI"):
+        prepare(tmp_path / "in.lmp", serial, ranks=2, mpirun=hydra)
 
 
 def test_python_of_another_version_is_refused() -> None:

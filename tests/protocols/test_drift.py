@@ -12,9 +12,9 @@ from ase import units
 from ase.build import molecule
 from ase.md.verlet import VelocityVerlet
 
-from mlff_md import analyze_drift
+from mlff_md import StudentForceFieldCalculator, analyze_drift
 from mlff_md.errors import ConfigError, DataError
-from mlff_md.md import run_nve
+from mlff_md.md import run_nve, run_nvt
 from mlff_md.protocols import nve
 from mlff_md.protocols.drift_read import read
 from mlff_md.protocols.drift_series import EnergySeries, Trajectory, quantum
@@ -157,13 +157,15 @@ def test_jump_of_the_energy_fails(tmp_path: Path) -> None:
         == "pass"
     )
     energy[250:] += 5e-3
-    check = by_id(analyze_drift(table(tmp_path / "b.dat", energy), n_atoms=5))["energy_jump"]
+    path = table(tmp_path / "b.dat", energy)
+    check = by_id(analyze_drift(path, n_atoms=5))["energy_jump"]
     assert check.verdict == "fail"
     assert check.details["at_ps"] == pytest.approx(2.5)
     assert check.details["jump_meV_per_atom"] == pytest.approx(1.0, rel=0.1)
     # Drift is no jump.
     steady = noise() + 1e-4 * np.arange(400)
-    report = by_id(analyze_drift(table(tmp_path / "c.dat", steady), n_atoms=5))
+    path = table(tmp_path / "c.dat", steady)
+    report = by_id(analyze_drift(path, n_atoms=5))
     assert (report["energy_jump"].verdict, report["drift"].verdict) == ("pass", "fail")
 
 
@@ -176,6 +178,43 @@ def test_thermostat_is_seen_in_the_energies(tmp_path: Path) -> None:
     report = analyze_drift(path, n_atoms=5)
     assert by_id(report)["ensemble"].verdict == "inconclusive"
     assert "thermostat" in by_id(report)["ensemble"].summary
+
+
+def test_a_thermostat_that_is_told_excuses_the_energy(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    kinetic = 0.5 + 0.05 * rng.standard_normal(400)
+    total = np.cumsum(0.05 * rng.standard_normal(400))
+    rows = [
+        f"{k * 0.01:.3f}  {e:.6f}  {v:.6f}"
+        for k, (e, v) in enumerate(zip(total, kinetic, strict=True))
+    ]
+    path = tmp_path / "wild.dat"
+    path.write_text("Time (ps)  Etot (eV)  Ekin (eV)\n" + "\n".join(rows) + "\n")
+    untold = analyze_drift(path, n_atoms=5)
+    assert untold.verdict == "fail"
+    assert "does not tell whether there was one" in by_id(untold)["ensemble"].summary
+    assert by_id(untold)["drift"].value is not None
+    assert by_id(untold)["drift"].summary.endswith("if a thermostat acted, say --thermostat")
+    assert analyze_drift(path, n_atoms=5, thermostat=False).verdict == "fail"
+    bath = analyze_drift(path, n_atoms=5, thermostat=True)
+    assert bath.verdict == "inconclusive"
+    assert by_id(bath)["drift"].value is None
+    assert "mlff-md validate-nvt" in by_id(bath)["drift"].summary
+
+
+@pytest.mark.parametrize("suffix", [".traj", ".extxyz"])
+def test_our_own_trajectories_tell_their_ensemble(suffix: str, tmp_path: Path) -> None:
+    options = {"steps": 40, "trajectory": tmp_path / f"run{suffix}", "trajectory_every": 2}
+    run_nvt(molecule("H2O"), StudentForceFieldCalculator("ultra-tiny"), **options)
+    report = analyze_drift(options["trajectory"])
+    assert report.verdict == "inconclusive"
+    assert "a thermostat (NVT) acts on the atoms" in by_id(report)["ensemble"].summary
+    # The file knows better than the user.
+    assert analyze_drift(options["trajectory"], thermostat=False).checks == report.checks
+    run_nve(molecule("H2O"), StudentForceFieldCalculator("ultra-tiny"), **options)
+    report = analyze_drift(options["trajectory"])
+    assert report.provenance["runs"][0]["bath"] is None
+    assert by_id(report)["ensemble"].verdict == "pass"
 
 
 def test_lammps_run_under_a_thermostat_is_not_judged(tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase import Atoms
+from springs import Springs
 
 from mlff_md.errors import ConfigError, DataError
 from mlff_md.protocols import ensemble
 from mlff_md.protocols.ensemble import analyze, run, validate_nvt
-from mlff_md.protocols.ensemble_data import KIND, SAMPLES
-from mlff_md.protocols.raw import write_arrays
+from mlff_md.protocols.ensemble_data import KIND
+from mlff_md.protocols.raw import ENSEMBLE_FILE, write_arrays
 from mlff_md.protocols.records import Report
 from mlff_md.structures import read_structure
 from mlff_md.units import BOLTZMANN_EV_PER_K
@@ -42,6 +42,9 @@ def made(folder: Path, change: str = "") -> Report:
             kinetic *= np.sqrt(total.mean() / total)
         if change == "another energy":
             potential *= 1.4
+        if change.startswith("each held for "):
+            held = int(change.split()[3])
+            kinetic, potential = (x[: N // held].repeat(held, 0) for x in (kinetic, potential))
         arrays |= {f"kinetic_eV.{k}": kinetic, f"potential_eV.{k}": potential}
         runs.append({"temperature_K": temperature, "error": None})
     if change == "blown up":
@@ -55,11 +58,11 @@ def made(folder: Path, change: str = "") -> Report:
         "units": {},
         "environment": {},
         "runs": runs,
-        "file": SAMPLES,
+        "file": ENSEMBLE_FILE,
     }
     raw = folder / "raw"
     raw.mkdir(exist_ok=True)
-    write_arrays(raw / SAMPLES, arrays)
+    write_arrays(raw / ENSEMBLE_FILE, arrays)
     (raw / "run.json").write_text(json.dumps(record), encoding="utf-8")
     return analyze(folder)
 
@@ -91,6 +94,20 @@ def test_each_check_sees_what_it_is_for(tmp_path: Path, change: str, failing: se
     assert report.verdict == "fail"
 
 
+def test_samples_that_hang_together_count_as_few(tmp_path: Path) -> None:
+    """Each of 200 independent samples is seen a hundred times in a row."""
+    alone, repeated = made(tmp_path), made(tmp_path, "each held for 100 steps")
+    for before, after in zip(alone.checks[1:], repeated.checks[1:], strict=True):
+        assert before.ci is not None
+        assert after.ci is not None
+        assert np.ptp(after.ci) == pytest.approx(10.0 * np.ptp(before.ci), rel=0.3)
+
+
+def test_a_handful_of_samples_decides_nothing(tmp_path: Path) -> None:
+    report = made(tmp_path, "each held for 2000 steps")
+    assert {check.verdict for check in report.checks[1:]} == {"inconclusive"}
+
+
 def test_intervals_hold_the_truth(tmp_path: Path) -> None:
     """Of the slope, over many sets of samples: about one in twenty leaves it outside."""
     from mlff_md.protocols.ensemble_checks import slope_of_ratio
@@ -107,33 +124,16 @@ def test_intervals_hold_the_truth(tmp_path: Path) -> None:
     assert 2 <= outside <= 22
 
 
-class Springs:
-    """Every atom on a spring: the energy is exactly harmonic."""
-
-    def __new__(cls, reference: Atoms):
-        from ase.calculators.calculator import Calculator, all_changes
-
-        class Harmonic(Calculator):
-            implemented_properties = ("energy", "forces")
-
-            def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
-                super().calculate(atoms, properties, system_changes)
-                moved = self.atoms.positions - reference.positions
-                self.results = {"energy": 5.0 * float((moved**2).sum()), "forces": -10.0 * moved}
-
-        return Harmonic()
-
-
 def test_a_run(tmp_path: Path) -> None:
     atoms = read_structure(ETHANOL)
     options = {"steps": 6000, "timestep_fs": 1.0, "friction_per_ps": 100.0, "sample_every": 5}
     report = validate_nvt(
-        atoms, Springs(atoms), out=tmp_path, second_temperature_K=450.0, **options
+        atoms, Springs(stiffness=10.0), out=tmp_path, second_temperature_K=450.0, **options
     )
     assert not [check.summary for check in report.checks if check.verdict == "fail"]
     assert report.title.endswith("Langevin, 300 and 450 K")
     with pytest.raises(ConfigError, match="already holds a run"):
-        run(atoms, Springs(atoms), tmp_path, **options)
+        run(atoms, Springs(stiffness=10.0), tmp_path, **options)
 
 
 @pytest.mark.parametrize(
@@ -142,13 +142,15 @@ def test_a_run(tmp_path: Path) -> None:
         ({"mode": "fast"}, "mode must be one of quick"),
         ({"steps": 50}, "at least 100 times sample_every"),
         ({"second_temperature_K": 200.0}, "must be above temperature_K"),
-        ({"friction_per_ps": 0.0}, "friction_per_ps must be positive"),
+        ({"second_temperature_K": 0.0}, "must be above temperature_K"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"friction_per_ps": 0.0}, "friction_per_ps must be above zero"),
     ],
 )
 def test_what_it_refuses(tmp_path: Path, options: dict[str, object], word: str) -> None:
     atoms = read_structure(ETHANOL)
     with pytest.raises(ConfigError, match=word):
-        run(atoms, Springs(atoms), tmp_path, **options)
+        run(atoms, Springs(stiffness=10.0), tmp_path, **options)
     assert not (tmp_path / "raw").exists()
 
 

@@ -24,6 +24,8 @@ from mlff_md.protocols.forces_data import load
 from mlff_md.protocols.records import Report
 from mlff_md.protocols.thresholds import with_overrides
 
+from .outcome import checks
+
 TEST_SET = Path(__file__).parents[1] / "data" / "gfn2-test.npz"
 
 
@@ -63,10 +65,6 @@ class Wrong(Calculator):
         number, frame = self.known[atoms.positions.tobytes()]
         forces = self.change(number, frame.get_forces())
         self.results = {"energy": frame.get_potential_energy(), "forces": forces}
-
-
-def checks(report: Report) -> dict:
-    return {check.id: check for check in report.checks}
 
 
 def quantities(report: Report) -> dict:

@@ -18,23 +18,16 @@ from ase.constraints import FixAtoms
 from mlff_md.errors import ConfigError, SimulationError, StructureError
 from mlff_md.protocols.nve import analyze
 from mlff_md.protocols.provenance import calculator_name, describe_calculator
-from mlff_md.protocols.records import Check, Report
+from mlff_md.protocols.records import Report
 from mlff_md.protocols.thresholds import THRESHOLDS, with_overrides
 from mlff_md.teachers import TeacherSpec, teacher
 
 from .bare import run, validate_nve
+from .outcome import checks, verdicts
 from .toys import Curl, ElasticNetwork, Heater, NotANumberAfter, Vortex, Wind, small_molecule
 
 CHECKS = ("stability", "drift", "drift_per_100_steps", "momentum", "temperature")
 SHORT: dict[str, Any] = {"replicas": 3, "steps": 100, "equilibration_fs": 50.0}
-
-
-def checks(report: Report) -> dict[str, Check]:
-    return {check.id: check for check in report.checks}
-
-
-def verdicts(report: Report) -> dict[str, str]:
-    return {check.id: check.verdict for check in report.checks}
 
 
 @pytest.fixture(scope="module")
@@ -364,6 +357,8 @@ def test_progress_counts_the_whole_protocol() -> None:
     class Recorder:
         def begin(self, label: str, total: int, timestep_fs: float | None = None) -> None:
             told.append(total)
+
+        def skip(self, done: int) -> None: ...
 
         def update(self, done: int) -> None:
             told.append(done)

@@ -16,10 +16,12 @@ from mlff_md.md import MdRun, run_nve
 from mlff_md.protocols.nve_checks import temperature
 from mlff_md.protocols.nve_data import NveData, Replica
 from mlff_md.protocols.nve_energy import drift
+from mlff_md.protocols.nve_figures import quantities
 from mlff_md.protocols.records import Check
 from mlff_md.protocols.shadow import shadow_energy
 from mlff_md.protocols.thresholds import THRESHOLDS, parse_overrides, with_overrides
 from mlff_md.statistics import ols_slope
+from mlff_md.units import BOLTZMANN_EV_PER_K, KJ_PER_MOL_PER_EV
 
 from .toys import ElasticNetwork, Heater, small_molecule
 
@@ -78,6 +80,25 @@ def test_drift_is_judged_by_the_end_of_its_interval(
     assert check.details["class"] == grade
     assert check.value == pytest.approx(np.mean(slopes), abs=2e-4)
     assert [row["slope"] for row in check.details["replicas"]] == pytest.approx(slopes, abs=1e-3)
+
+
+def test_figures_that_other_packages_report() -> None:
+    """20 meV/ps for each of two atoms, over 0.1995 ps, of a kinetic energy of 0.08 +- 0.01 eV."""
+    kinetic = 0.08 + 0.01 * np.resize([1.0, 1.0, -1.0, -1.0], 400)
+    run = series(20.0, 0)
+    potential = run.potential_energy_eV + 0.08 - kinetic
+    run = dataclasses.replace(run, kinetic_energy_eV=kinetic, potential_energy_eV=potential)
+    record: dict[str, Any] = {"settings": {"steps": 400}, "calculator": {}}
+    data = NveData(record, (Replica(0, 400, None, None, run),))
+    told = {quantity.id: quantity.value for quantity in quantities(data)}
+    thermal_meV = 1000.0 * BOLTZMANN_EV_PER_K * float(run.temperature_K.mean())
+    assert told["drift_gromacs"] == pytest.approx(0.02 * KJ_PER_MOL_PER_EV, rel=1e-3)
+    assert told["drift_kT"] == pytest.approx(20.0 * 1000.0 / thermal_meV, rel=1e-3)
+    assert told["mlipaudit_ratio"] == pytest.approx(20.0 * 0.1995 / 5.0, rel=1e-3)
+    # 100 steps, 0.05 ps, later the two atoms together have 2 meV more.
+    assert told["mean_percent_of_kinetic"] == pytest.approx(100.0 * 0.002 / 0.08, rel=0.01)
+    total = float(np.abs(run.total_energy_eV).mean())
+    assert told["mean_percent_of_total"] == pytest.approx(100.0 * 0.002 / total, rel=0.01)
 
 
 def test_shadow_energy_swings_with_the_fourth_power_of_the_time_step() -> None:

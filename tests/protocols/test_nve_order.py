@@ -15,9 +15,9 @@ from mlff_md.protocols.nve import analyze, run, validate_nve
 from mlff_md.protocols.nve_data import MODES
 from mlff_md.protocols.nve_order import detrended_rms, fitted_order, white_noise
 from mlff_md.protocols.nve_order_checks import _judge
-from mlff_md.protocols.records import Check, Report
 from mlff_md.protocols.thresholds import THRESHOLDS
 
+from .outcome import checks
 from .toys import ElasticNetwork, NotANumberAfter, small_molecule
 
 ORDER: dict[str, Any] = {
@@ -27,10 +27,6 @@ ORDER: dict[str, Any] = {
     "order_steps": 100,
     "static": False,
 }
-
-
-def by_id(report: Report) -> dict[str, Check]:
-    return {check.id: check for check in report.checks}
 
 
 def test_fit_takes_the_noise_out() -> None:
@@ -74,7 +70,7 @@ def test_order_is_judged_by_its_interval(
 
 def test_sound_forces_have_order_two_and_come_back() -> None:
     atoms = small_molecule()
-    found = by_id(validate_nve(atoms, ElasticNetwork(atoms), **ORDER))
+    found = checks(validate_nve(atoms, ElasticNetwork(atoms), **ORDER))
     assert found["dt_order"].verdict == "pass"
     assert found["dt_order"].value == pytest.approx(2.0, abs=0.05)
     assert found["reversibility"].verdict == "pass"
@@ -88,7 +84,7 @@ def test_sound_forces_have_order_two_and_come_back() -> None:
 def test_defect_fails_its_dynamic_check(defect: str, check: str) -> None:
     atoms = small_molecule()
     calculator = with_defect(defect, ElasticNetwork(atoms))
-    assert by_id(validate_nve(atoms, calculator, **ORDER))[check].verdict == "fail"
+    assert checks(validate_nve(atoms, calculator, **ORDER))[check].verdict == "fail"
 
 
 def test_figure_and_raw_data(tmp_path: Path) -> None:
@@ -107,14 +103,14 @@ def test_figure_and_raw_data(tmp_path: Path) -> None:
     # A run that was cut off before: the check is there, and undecided.
     del record["order"]
     (raw / "run.json").write_text(json.dumps(record))
-    assert by_id(analyze(raw))["dt_order"].verdict == "inconclusive"
+    assert checks(analyze(raw))["dt_order"].verdict == "inconclusive"
 
 
 def test_starts_that_blow_up_are_told() -> None:
     atoms = small_molecule()
     # One evaluation, the relaxation, then three replicas of 50 + 20 steps; the order comes next.
     calculator = NotANumberAfter(atoms, calls=1 + 3 * 71 + 50)
-    found = by_id(validate_nve(atoms, calculator, **ORDER))
+    found = checks(validate_nve(atoms, calculator, **ORDER))
     assert found["stability"].verdict == "pass"
     assert found["dt_order"].verdict == "inconclusive"
     assert "not finite" in found["dt_order"].summary

@@ -16,15 +16,11 @@ from mlff_md.errors import ConfigError, DataError, SimulationError
 from mlff_md.md import run_nve
 from mlff_md.protocols.nve import analyze
 from mlff_md.protocols.raw import read_run, write_run
-from mlff_md.protocols.records import Report
 from mlff_md.report import write_report
 
 from .bare import run, validate_nve
+from .outcome import verdicts
 from .toys import ElasticNetwork, small_molecule
-
-
-def verdicts(report: Report) -> dict[str, str]:
-    return {check.id: check.verdict for check in report.checks}
 
 
 class Interrupt(ElasticNetwork):

@@ -100,6 +100,15 @@ def test_metal_clusters_and_noble_gases_have_no_bonds() -> None:
 def test_no_torsion_about_a_straight_angle() -> None:
     assert len(find_topology(molecule("C2H2")).dihedrals) == 0
     assert len(find_topology(molecule("C2H4")).dihedrals) == 4
+    for bend, torsions in ((10.0, 0), (20.0, 1)):
+        bent = molecule("C2H2")
+        for center, hydrogen in ((0, 2), (1, 3)):
+            if bent.get_distance(center, hydrogen) > 1.3:
+                center = 1 - center
+            turned = bent[[center, hydrogen]]
+            turned.rotate(bend, "x", center=turned.positions[0])
+            bent.positions[hydrogen] = turned.positions[1]
+        assert len(find_topology(bent).dihedrals) == torsions
 
 
 # ---- distributions
@@ -176,6 +185,12 @@ def test_neighbors_of_a_crystal_are_counted() -> None:
     neighbors = np.sum(4.0 * np.pi * radial.centers**2 * density * g[0] * 0.05 * shell)
     assert neighbors == pytest.approx(12.0, rel=0.01)
     assert g[0][radial.centers < 2.0].max() == 0.0
+
+
+def test_distances_go_up_to_half_the_thinnest_part_of_a_skewed_cell() -> None:
+    """Four layers of the close-packed planes of copper, each a / sqrt(3) apart."""
+    assert RadialDistribution(bulk("Cu", a=3.6) * 4).reach_A == pytest.approx(7.2 / np.sqrt(3.0))
+    assert RadialDistribution(bulk("Cu", a=3.6, cubic=True) * 9).reach_A == 8.0
 
 
 @pytest.mark.parametrize("left_handed", [False, True])
@@ -275,6 +290,9 @@ def test_shift_of_bands_does_not_see_heights() -> None:
     assert rows[1] == pytest.approx([10.0, 30.0], rel=0.1)
     assert rows[2] == pytest.approx([0.0, 0.0], abs=0.5)
     assert shift.size(rows[1] - rows[0]) == pytest.approx(30.0, rel=0.1)
+    # Far less than a step of the grid of scales.
+    _, hardly = spectrum_of([1000.0, 3000.25], 1.0)
+    assert shift.measure_spectra(hardly[None])[0, 1] == pytest.approx(0.25, rel=0.2)
     assert spectrum.overlap(shared, shared) == pytest.approx(1.0)
     assert spectrum.size(stiffer - shared) == pytest.approx(20.0, rel=0.3)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 
 from mlff_md.calculator import StudentForceFieldCalculator
@@ -15,12 +16,13 @@ from mlff_md.errors import ConfigError, DataError
 from mlff_md.protocols import static, static_cutoff
 from mlff_md.protocols.defects import with_defect
 from mlff_md.protocols.defects.wrappers import PairTerm, attraction
-from mlff_md.protocols.records import Check, Report
+from mlff_md.protocols.records import Report
 from mlff_md.protocols.static import analyze, run, validate_static
 from mlff_md.protocols.static_evaluate import Evaluator, representable_in_float32
 from mlff_md.protocols.static_scans import level_of
 from mlff_md.protocols.thresholds import with_overrides
 
+from .outcome import checks
 from .toys import ElasticNetwork, NotANumberAfter, Vortex, Wind, small_molecule
 
 CHECKS = (
@@ -36,13 +38,9 @@ CHECKS = (
 )
 
 
-def by_id(report: Report) -> dict[str, Check]:
-    return {check.id: check for check in report.checks}
-
-
 def test_sound_calculator_in_float64_is_held_to_float64() -> None:
     report = validate_static(small_molecule(), EMT(), mode="quick")
-    found = by_id(report)
+    found = checks(report)
     assert tuple(found) == CHECKS
     assert report.verdict == "pass", {name: check.summary for name, check in found.items()}
     for check in found.values():
@@ -57,7 +55,7 @@ def test_sound_calculator_in_float64_is_held_to_float64() -> None:
 
 def test_periodic_structure_has_a_virial_and_no_torque() -> None:
     copper = bulk("Cu", cubic=True)
-    found = by_id(validate_static(copper, EMT(), mode="quick"))
+    found = checks(validate_static(copper, EMT(), mode="quick"))
     assert "net_torque" not in found
     assert found["virial_gradient"].verdict == "pass"
     assert found["virial_gradient"].value < 1e-7
@@ -81,7 +79,7 @@ def test_analysis_repeats_and_other_limits_judge_anew(tmp_path: Path) -> None:
     assert analyze(tmp_path).to_json() == report.to_json()
     assert Report.from_json(report.to_json()).to_json() == report.to_json()
     strict = with_overrides({"force_gradient_float64": 1e-20})
-    assert by_id(analyze(raw, strict))["force_gradient"].verdict == "fail"
+    assert checks(analyze(raw, strict))["force_gradient"].verdict == "fail"
     with pytest.raises(ConfigError, match="already holds a run"):
         run(atoms, ElasticNetwork(atoms), tmp_path, mode="quick")
     (raw / "static.npz").write_bytes(b"PK nonsense")
@@ -96,10 +94,10 @@ def test_analysis_repeats_and_other_limits_judge_anew(tmp_path: Path) -> None:
 
 def test_wind_and_vortex_are_seen_by_balance() -> None:
     atoms = small_molecule()
-    wind = by_id(validate_static(atoms, Wind(atoms), mode="quick"))
+    wind = checks(validate_static(atoms, Wind(atoms), mode="quick"))
     assert wind["net_force"].verdict == "fail"
     assert wind["invariance"].verdict == "fail"
-    vortex = by_id(validate_static(atoms, Vortex(atoms), mode="quick"))
+    vortex = checks(validate_static(atoms, Vortex(atoms), mode="quick"))
     assert vortex["net_torque"].verdict == "fail"
     assert vortex["jacobian_symmetry"].verdict == "fail"
 
@@ -107,23 +105,58 @@ def test_wind_and_vortex_are_seen_by_balance() -> None:
 def test_calculator_that_breaks_down_leaves_checks_undecided() -> None:
     atoms = small_molecule()
     report = validate_static(atoms, NotANumberAfter(atoms, calls=30), mode="quick")
-    check = by_id(report)["force_gradient"]
+    check = checks(report)["force_gradient"]
     assert (check.verdict, check.value) == ("inconclusive", None)
     assert "not finite" in check.summary
     assert report.verdict == "inconclusive"
 
 
+class Nothing(Calculator):
+    """Atoms that do not feel each other."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def calculate(self, atoms, properties=("energy",), system_changes=()):  # type: ignore[no-untyped-def]
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": 0.0, "forces": np.zeros((len(atoms), 3)), "stress": np.zeros(6)}
+
+
+@pytest.mark.parametrize(
+    ("atoms", "calculator"),
+    [(bulk("Cu", cubic=True), Nothing()), (bulk("Cu"), EMT()), (Atoms("Cu"), EMT())],
+    ids=["no interaction", "one atom in a cell", "one atom"],
+)
+def test_without_forces_nothing_is_judged_by_them(atoms: Atoms, calculator: Calculator) -> None:
+    """Of one atom in a cell they are rounding, and rounding is as large as rounding."""
+    report = validate_static(atoms, calculator, mode="quick")
+    assert report.verdict == "inconclusive"
+    for check in report.checks:
+        if check.id not in ("virial_gradient", "cutoff_energy_step"):
+            assert (check.verdict, check.value) == ("inconclusive", None)
+            assert check.summary.startswith("no force to compare with")
+    assert Report.from_json(report.to_json()).to_json() == report.to_json()
+
+
+class Boxed(EMT):
+    """Takes an atom far outside of the cell for another one than its image inside."""
+
+    def calculate(self, atoms=None, *args, **keywords):  # type: ignore[no-untyped-def]
+        super().calculate(atoms, *args, **keywords)
+        outside = np.abs(atoms.cell.scaled_positions(atoms.positions) - 0.5) > 1.0
+        self.results["free_energy"] += float(outside.sum())
+
+
+def test_atoms_that_are_taken_for_others_than_their_images_are_seen() -> None:
+    check = checks(validate_static(bulk("Cu", cubic=True), Boxed(), mode="quick"))["invariance"]
+    change = {row["name"]: row["energy_change_per_atom_A"] for row in check.details["operations"]}
+    assert check.verdict == "fail"
+    assert change.pop("images of atoms") > 0.1
+    assert max(change.values()) < 1e-8
+
+
 @pytest.mark.parametrize("shifted", [False, True])
 def test_step_is_found_where_it_is_with_its_size(shifted: bool) -> None:
     dimer = Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 4.1]])
-
-    class Nothing(ElasticNetwork):
-        def __init__(self) -> None:
-            super().__init__(dimer, stiffness=0.0)
-
-        def calculate(self, atoms, properties=("energy",), system_changes=()):  # type: ignore[no-untyped-def]
-            self.atoms = atoms.copy()
-            self.results = {"energy": 0.0, "forces": np.zeros((len(atoms), 3))}
 
     calculator = PairTerm(Nothing(), 4.2, attraction(4.2, 2e-3, shifted=shifted))
     found = static_cutoff.cutoff(Evaluator(calculator), dimer, points=100, candidates=1)
@@ -147,7 +180,7 @@ def test_level_of_an_error_is_told_from_rounding() -> None:
 
 def test_force_of_another_unit_is_no_gradient_but_symmetric() -> None:
     atoms = small_molecule()
-    found = by_id(validate_static(atoms, with_defect("force_unit", ElasticNetwork(atoms))))
+    found = checks(validate_static(atoms, with_defect("force_unit", ElasticNetwork(atoms))))
     assert found["force_gradient"].value == pytest.approx(0.05 / 1.05, rel=0.05)
     assert found["jacobian_symmetry"].verdict == "pass"
 

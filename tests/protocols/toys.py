@@ -102,5 +102,25 @@ class NotANumberAfter(ElasticNetwork):
             results["forces"] = np.full_like(results["forces"], np.nan)
 
 
+class Scaled(Calculator):
+    """A potential that is stiffer by a factor, in energy and forces alike: conservative."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, inner: Any, factor: float) -> None:
+        super().__init__()
+        self.inner, self.factor = inner, factor
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Any = ("energy",),
+        system_changes: Any = all_changes,
+    ) -> None:
+        super().calculate(atoms, properties, system_changes)
+        for name in self.implemented_properties:
+            self.results[name] = self.factor * self.inner.get_property(name, self.atoms)
+
+
 def small_molecule() -> Atoms:
     return molecule("CH3OH")

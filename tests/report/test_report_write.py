@@ -12,7 +12,6 @@ import pytest
 from mlff_md.errors import ConfigError, DataError
 from mlff_md.protocols.records import Check, Report
 from mlff_md.report import render, write_report
-from mlff_md.report import write as write_module
 
 
 def _contents(folder):
@@ -109,9 +108,10 @@ def test_full_disk_is_named(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write_module, "write_files", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ConfigError, match="the disk is full; free some space"):
         write_report(_small(), tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 def test_files_follow_the_umask(tmp_path):

@@ -93,6 +93,8 @@ def _make_students(folder: Path) -> None:
     (folder / "newer.safetensors").write_bytes(newer)
     (folder / "program.pt").write_bytes(b"PK\x03\x04 whatever")
     (folder / "weights.pth").write_bytes(b"PK\x03\x04 whatever")
+    (folder / "half-trained").mkdir()
+    (folder / "half-trained" / "checkpoint.pt").write_bytes(b"PK\x03\x04 whatever")
 
 
 def _make_data(folder: Path) -> None:
@@ -164,6 +166,7 @@ def _make_configs(folder: Path) -> None:
         "negative.toml": good + "[training]\nsteps = -5\n",
         "path.toml": good.replace('"x"', '"../../x"'),
         "missing.toml": good.replace("frames.npz", "absent.npz"),
+        "elements.toml": good.replace('"x"', '"x"\nelements = ["H"]'),
         "small.toml": good + "[training]\nbuckets = [2]\nsteps = 1\n",
     }
     for name, text in texts.items():
@@ -177,15 +180,21 @@ EVERYWHERE: Sequence[Case] = (
     Case("an option that does not exist", "md ethanol.xyz --stepps 5",
          "no option --stepps; did you mean --steps? (see mlff-md md --help)"),
     Case("words where a number belongs", "md ethanol.xyz --steps many",
-         "argument --steps: invalid int value: 'many' (see mlff-md md --help)"),
+         "--steps is not a whole number: 'many' (see mlff-md md --help)"),
     Case("an argument that is missing", "validate-nve",
-         "the following arguments are required: structure (see mlff-md validate-nve --help)"),
+         "structure is missing (see mlff-md validate-nve --help)"),
+    Case("no number where one belongs", "md ethanol.xyz --temperature-K nan",
+         "--temperature-K is not a number: 'nan' (see mlff-md md --help)"),
+    Case("a number with its unit", "md ethanol.xyz --temperature-K 300K",
+         "--temperature-K is not a number: '300K' (see mlff-md md --help)"),
+    Case("half a step", "md ethanol.xyz --steps 1.5",
+         "--steps is not a whole number: '1.5' (see mlff-md md --help)"),
     Case("an option without its value", "md ethanol.xyz --steps",
          "argument --steps: expected one argument (see mlff-md md --help)"),
 )
 STRUCTURES: Sequence[Case] = (
     Case("no such file", "md ethanl.xyz",
-         "there is no structure file ethanl.xyz; did you mean ethanol.xyz or nan.xyz or thin.extxyz?"),
+         "there is no structure file ethanl.xyz; did you mean ethanol.xyz?"),
     Case("a folder", "md used",
          "used is not a file; give the path of a structure file"),
     Case("an empty file", "md empty.xyz",
@@ -223,11 +232,19 @@ STRUCTURES: Sequence[Case] = (
 )
 STUDENTS: Sequence[Case] = (
     Case("a name with a typo", "md ethanol.xyz --model tinny",
-         "no student, student file or teacher is called 'tinny'; did you mean tiny or ultra-tiny?"),
+         "no student, student file or teacher is called 'tinny'; did you mean tiny?"),
     Case("a teacher with a typo", "md ethanol.xyz --model gfn2-xtbb",
-         "no student, student file or teacher is called 'gfn2-xtbb'; did you mean gfn2-xtb or gfn1-xtb or gfn2-tiny-v2?"),
+         "no student, student file or teacher is called 'gfn2-xtbb'; did you mean gfn2-xtb or gfn1-xtb?"),
     Case("no such file", "models show absent.safetensors",
-         "no student file absent.safetensors; shipped students: original, tiny, ultra-tiny, si-sw, gfn2-original-v1, gfn2-tiny-v2, gfn2-ultra-tiny-v2, sw-si-v1"),
+         "there is no student file absent.safetensors; shipped students: original, tiny, ultra-tiny, si-sw, gfn2-original-v1, gfn2-tiny-v2, gfn2-ultra-tiny-v2, sw-si-v1"),
+    Case("a file with a typo", "md ethanol.xyz --model mime.safetensors",
+         "there is no student file mime.safetensors; did you mean mine.safetensors?"),
+    Case("a folder", "export used",
+         "used is a folder without a .safetensors file, which is what a student is; shipped students: original, tiny, ultra-tiny, si-sw, gfn2-original-v1, gfn2-tiny-v2, gfn2-ultra-tiny-v2, sw-si-v1"),
+    Case("a folder of a training that was cut off", "md ethanol.xyz --model half-trained",
+         "half-trained holds a distillation that is not finished: there are checkpoints, and no .safetensors file yet; go on with it: mlff-md distill CONFIG --out half-trained"),
+    Case("an option of a teacher with a typo", "md ethanol.xyz --model gfn2-xtb?chrge=1",
+         "gfn2-xtb has no option 'chrge'; did you mean charge?", needs="tblite"),
     Case("a file of another kind", "models show weights.pth",
          "weights.pth is not a .safetensors student file; students are made by 'mlff-md distill'"),
     Case("a damaged file", "models show cut.safetensors",
@@ -249,7 +266,7 @@ STUDENTS: Sequence[Case] = (
     Case("a GPU for the CPU's engine", "md ethanol.xyz --engine native --device cuda",
          "the native engine runs on the CPU; use torchscript for 'cuda'"),
     Case("an unknown precision", "md ethanol.xyz --dtype half",
-         "dtype must be float32 or float64, got 'half'"),
+         "--dtype cannot be 'half'; there are float32, float64 (see mlff-md md --help)"),
     Case("no threads", "md ethanol.xyz --threads 0",
          "threads must be at least 1, got 0"),
     Case("an option for a teacher that has none", "md ethanol.xyz --model emt --dtype float64",
@@ -263,9 +280,9 @@ RUNS: Sequence[Case] = (
     Case("a negative number of steps", "md ethanol.xyz --steps -1",
          "steps must not be negative, got -1"),
     Case("a negative time step", "md ethanol.xyz --timestep-fs -1",
-         "timestep_fs must be positive, got -1.0"),
+         "timestep_fs must be a number above zero, got -1.0"),
     Case("a negative temperature", "md ethanol.xyz --temperature-K -5",
-         "temperature_K must not be negative, got -5.0"),
+         "temperature_K must be a number, zero or more, got -5.0"),
     Case("a thermostat's option at constant energy", "md ethanol.xyz --friction-per-ps 5",
          "--friction-per-ps does nothing without --ensemble nvt; leave it out"),
     Case("a trajectory of unknown format", "md ethanol.xyz --out run.dcd",
@@ -274,6 +291,8 @@ RUNS: Sequence[Case] = (
          "run.traj exists; choose another --out, pass --force to replace it"),
     Case("the structure as its own output", "md ethanol.xyz --out ethanol.xyz --force",
          "--out ethanol.xyz is the structure itself; choose another"),
+    Case("a guard with a typo", "md ethanol.xyz --guard stp",
+         "--guard cannot be 'stp'; did you mean stop? (see mlff-md md --help)"),
     Case("a time step that is too large", "md ethanol.xyz --timestep-fs 30 --out new.traj",
          "the run stopped at step 1 (30 fs): an atom moved by 1.61 Å in one step; try a smaller timestep_fs than 30 or a relaxed start, and check that the calculator knows this chemistry", leaves=("new.traj*",)),
 )
@@ -315,7 +334,7 @@ FORCES: Sequence[Case] = (
     Case("an element that the student does not know", "forces tiny gold.xyz --teacher emt",
          "structure 0: the student does not know Au; it knows H C N O F P S Cl"),
     Case("an unknown student", "forces tinny frames.npz",
-         "no student, student file or teacher is called 'tinny'; did you mean tiny or ultra-tiny?"),
+         "no student, student file or teacher is called 'tinny'; did you mean tiny?"),
     Case("a molecule that is none", "forces tiny bad.smi",
          "ethanol: RDKit cannot read the SMILES 'C1CC'", needs="rdkit"),
 )
@@ -361,9 +380,11 @@ LAMMPS: Sequence[Case] = (
     Case("an unknown element", "lammps deck gold.xyz",
          "pair_coeff: the student does not know 'Au'; it knows H C N O F P S Cl"),
     Case("an unknown student", "lammps deck ethanol.xyz --model tinny",
-         "no student is called 'tinny'; did you mean tiny or ultra-tiny? (or give a .safetensors file)"),
+         "no student is called 'tinny'; did you mean tiny? (or give a .safetensors file)"),
+    Case("no action", "lammps",
+         "ACTION is missing; there are info, deck, run, parity (see mlff-md lammps --help)"),
     Case("an unknown action", "lammps rnu deck/in.lmp",
-         "argument ACTION: invalid choice: 'rnu' (choose from ...) (see mlff-md lammps --help)"),
+         "ACTION cannot be 'rnu'; did you mean run? (see mlff-md lammps --help)"),
     Case("a structure that is not there", "lammps parity absent.xyz",
          "there is no structure file absent.xyz..."),
     Case("elements in the wrong order", "lammps run order.lmp",
@@ -373,17 +394,17 @@ LAMMPS: Sequence[Case] = (
     Case("an element that the student does not know", "lammps run element.lmp",
          "pair_style mlff: student gfn2-tiny-v2 does not know element Au, only H C N O F P S Cl", how="LAMMPS", code=1, leaves=("log.lammps",)),
     Case("a student with a typo", "lammps run student.lmp",
-         "pair_style mlff: no student is called 'tinny'; did you mean tiny or ultra-tiny? (or give a .safetensors file)", how="LAMMPS", code=1, leaves=("log.lammps",)),
+         "pair_style mlff: no student is called 'tinny'; did you mean tiny? (or give a .safetensors file)", how="LAMMPS", code=1, leaves=("log.lammps",)),
 )
 EXPORT: Sequence[Case] = (
     Case("an unknown format", "export mine.safetensors --format onyx",
-         "no format is called 'onyx'; there are torchscript, onnx, onnx-int8, aoti, onnx-dynamic-int8"),
+         "--format cannot be 'onyx'; did you mean onnx? (see mlff-md export --help)"),
     Case("a suffix of another format", "export mine.safetensors --format onnx --out a.pt",
          "a.pt: files of the format onnx end in .onnx", needs="onnx"),
     Case("a file that exists", "export mine.safetensors --format onnx --out out.onnx",
          "out.onnx exists; choose another --out or pass --force", needs="onnx"),
     Case("an unknown student", "export tinny",
-         "no student is called 'tinny'; did you mean tiny or ultra-tiny? (or give a .safetensors file)"),
+         "no student is called 'tinny'; did you mean tiny? (or give a .safetensors file)"),
     Case("calibration structures that are not there", "export mine.safetensors --format onnx-int8 --calibration absent.xyz",
          "there is no structure file absent.xyz..."),
 )
@@ -399,7 +420,7 @@ OTHERS: Sequence[Case] = (
     Case("a file in the way", "report used/report.json --out a-file",
          "cannot write the report to a-file: a file is in the way of the folder; choose another place"),
     Case("an unknown student", "check tinny",
-         "no student is called 'tinny'; did you mean tiny or ultra-tiny? (or give a .safetensors file)"),
+         "no student is called 'tinny'; did you mean tiny? (or give a .safetensors file)"),
     Case("a folder with a report", "check mine.safetensors --out used",
          "used already holds a report; choose another --out or pass --force"),
     Case("an unknown engine", "bench mine.safetensors --engines nativ --atoms 9",
@@ -411,7 +432,7 @@ OTHERS: Sequence[Case] = (
     Case("a folder with a benchmark", "bench mine.safetensors --out bench",
          "bench holds a benchmark; choose another --out or pass --force"),
     Case("a shell that is not known", "completion tcsh",
-         "argument shell: invalid choice: 'tcsh' (choose from ...) (see mlff-md completion --help)"),
+         "shell cannot be 'tcsh'; there are bash, zsh, fish (see mlff-md completion --help)"),
 )
 DISTILL: Sequence[Case] = (
     Case("no such configuration", "distill absent.toml --out new",
@@ -429,7 +450,9 @@ DISTILL: Sequence[Case] = (
     Case("a name that leads elsewhere", "distill path.toml --out new",
          "the student's name may hold letters, digits, '.', '_' and '-', got '../../x'"),
     Case("data that are not there", "distill missing.toml --out new",
-         "absent.npz does not exist"),
+         "[data] train: absent.npz does not exist"),
+    Case("elements that are not in the list", "distill elements.toml --out new",
+         "[data] train: frames.npz holds C, and the student knows only H; add what is missing to 'elements' in [student], or leave that data set out"),
     Case("frames larger than any bucket", "distill small.toml --out new",
          "a frame has 15 atoms, more than the largest bucket of 2; add a larger one to 'buckets'"),
     Case("a file in the way", "distill typo.toml --out a-file",

@@ -108,6 +108,28 @@ def test_available_memory() -> None:
     assert 2**20 < free < 2**50
 
 
+@pytest.mark.parametrize(
+    ("limit", "used"),
+    [
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ],
+)
+def test_what_a_container_has_used_is_not_available(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, used: str
+) -> None:
+    monkeypatch.setattr("mlff_md.memory._GROUPS", str(tmp_path))
+    (tmp_path / "memory").mkdir()
+    (tmp_path / limit).write_text("3000000\n")
+    (tmp_path / used).write_text("1000000\n")
+    assert available_bytes() == 2_000_000
+    (tmp_path / used).write_text("4000000\n")
+    assert available_bytes() == 0
+    (tmp_path / limit).write_text("max\n")
+    free = available_bytes()
+    assert free is None or free > 4_000_000
+
+
 def test_md_of_a_huge_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_md.errors import ConfigError
+from mlff_md.hints import hint
 from mlff_md.md import evaluate, relax, run_nvt
 from mlff_md.progress import Progress, silent
 from mlff_md.protocols import nve_order, static
 from mlff_md.protocols.defects.catalog import DEFECTS, Defect, cutoff_for, with_defect
 from mlff_md.protocols.nve_order_checks import dt_order, reversibility
+from mlff_md.protocols.nve_replicas import FRICTION_PER_PS
 from mlff_md.protocols.provenance import (
     calculator_name,
     describe_calculator,
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 CLEAN = "clean"
-_FRICTION_PER_PS = 20.0
 _BLIND = "how a defect of another size or kind would show; the drift over replicas"
 _SOURCE = "every check must catch the defect named for it, and none a sound calculator"
 
@@ -85,7 +86,7 @@ def self_test(
     """
     unknown = [name for name in defects if name not in DEFECTS]
     if unknown:
-        raise ConfigError(f"there is no defect {unknown[0]!r}; there are {', '.join(DEFECTS)}")
+        raise ConfigError(f"there is no defect {unknown[0]!r}; {hint(unknown[0], DEFECTS)}")
     calculator = calculator if calculator is not None else atoms.calc
     evaluate(atoms, calculator)
     told = progress or silent
@@ -158,7 +159,7 @@ def _thermal(
         steps=max(1, round(equilibration_fs / timestep_fs)),
         timestep_fs=timestep_fs,
         temperature_K=temperature_K,
-        friction_per_ps=_FRICTION_PER_PS,
+        friction_per_ps=FRICTION_PER_PS,
         seed=1000 * seed[0] + seed[1],
         sample_every=10,
     ).atoms
@@ -209,7 +210,9 @@ def _clean_check(row: Mapping[str, Check]) -> Check:
 
 def _defect_check(defect: Defect, row: Mapping[str, Check], clean: Mapping[str, Check]) -> Check:
     failed = [
-        check for name, check in row.items() if check.verdict == "fail" != clean[name].verdict
+        check
+        for name, check in row.items()
+        if check.verdict == "fail" and clean[name].verdict != "fail"
     ]
     verdict: Verdict
     if defect.caught_by is None:

@@ -53,7 +53,18 @@ class Fluctuations:
 
 
 class Displacement:
-    """Mean square displacement over time of the atoms in a periodic cell."""
+    """Mean square displacement over time of the atoms in a periodic cell.
+
+    Parameters
+    ----------
+    n_frames, interval_fs
+        Of a whole run: frames, and the time from one to the next, fs.
+
+    Attributes
+    ----------
+    scale_A2
+        What :meth:`size` is counted in: the teacher's mean displacement, Å^2, once that is known.
+    """
 
     id = "msd"
     title = "Mean square displacement"
@@ -63,11 +74,11 @@ class Displacement:
 
     _MOST_LAGS = 100
 
-    def __init__(self, n_frames: int, timestep_fs: float) -> None:
+    def __init__(self, n_frames: int, interval_fs: float) -> None:
         # Half the run: longer lags rest on few independent spans.
         self._every = max(1, n_frames // (2 * self._MOST_LAGS))
         self._lags = max(2, (n_frames - 1) // (2 * self._every) + 1)
-        self.times_ps = 1e-3 * timestep_fs * self._every * np.arange(self._lags)
+        self.times_ps = 1e-3 * interval_fs * self._every * np.arange(self._lags)
         self.scale_A2 = 1.0
 
     def measure(self, frames: Frames) -> Array:

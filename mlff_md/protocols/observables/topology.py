@@ -66,7 +66,7 @@ class Topology:
         return [np.array(group) for group in found.values()]
 
     def name(self, group: Terms, numbers: NDArray[np.integer]) -> str:
-        """Return a name for a group: ``C3–O8``, ``C–H (3 alike)``."""
+        """Return a name for a group: ``C3–O8``, ``C3–H9 and 2 alike``."""
         from ase.data import chemical_symbols
 
         core = group[0][1:3] if group.shape[1] == 4 else group[0]
