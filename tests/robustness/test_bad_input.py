@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from bad_input import SECTIONS, Case, make_inputs
+from bad_input import SECTIONS, Case
+from wrong_files import make_inputs
 
 from mlff_md.cli import main
 
