@@ -30,14 +30,14 @@ template <class Real> struct Table {
 };
 
 // Feature arrays of one layer, in chunks of W: scalars [W], vectors [3][W], quadrupoles [5][W].
-// `sent` has `sent_stride` numbers for each atom, in the first layer for each species: scalars,
+// `sent` has M numbers for each atom, in the first layer for each species: scalars,
 // then the factors of vectors along the pair, then those of its quadrupole. What an atom carries
 // itself it offers multiplied by its own factors already. The table has M columns: scalars; chunk
 // by chunk the filters of vectors along the pair and, unless it is the first layer, of carried
 // vectors; the same for quadrupoles. All offsets within a chunk are constants: the loops run out of
 // address registers otherwise.
 template <class Real> struct MessageArrays {
-  int F, V, Q, sent_stride;
+  int F, V, Q;
   Table<Real> table;
   const PairGeometry<Real> *geometry;
   const int32_t *row, *center, *neighbor, *species;
@@ -49,7 +49,7 @@ template <class Real> struct MessageArrays {
 // The same for the reverse pass: adjoints of what was received, read from all atoms; adjoints of
 // what was offered, written.
 template <class Real> struct ReverseArrays {
-  int F, V, Q, sent_stride;
+  int F, V, Q;
   Table<Real> table;
   PairGeometry<Real> *geometry;
   const int32_t *row, *center, *neighbor, *species;
@@ -175,8 +175,8 @@ MLFF_INLINE void receive_pairs(const MessageArrays<Real> &m, int64_t from, int64
     const Vec b[3] = {S::all(o.b[0]), S::all(o.b[1]), S::all(o.b[2])};
     const int64_t i = m.center[p], j = m.neighbor[p];
     const Table<Real> table = m.table.interval(m.row[p], M);
-    const Real *si = m.sent + (kFirst ? m.species[i] : i) * m.sent_stride;
-    const Real *sj = m.sent + (kFirst ? m.species[j] : j) * m.sent_stride;
+    const Real *si = m.sent + (kFirst ? m.species[i] : i) * M;
+    const Real *sj = m.sent + (kFirst ? m.species[j] : j) * M;
     Real *hi = sums.of(i), *hj = m.h + j * F;
     for (int c = 0; c < F; c += W) {
       const Vec w = filter<Real, W>(table.at(c), M, b);
@@ -299,12 +299,12 @@ MLFF_INLINE void reverse_pairs(const ReverseArrays<Real> &m, int64_t from, int64
     const Vec d[3] = {S::all(o.d[0]), S::all(o.d[1]), S::all(o.d[2])};
     const int64_t i = m.center[p], j = m.neighbor[p];
     const Table<Real> table = m.table.interval(m.row[p], M);
-    const Real *si = m.sent + (kFirst ? m.species[i] : i) * m.sent_stride;
-    const Real *sj = m.sent + (kFirst ? m.species[j] : j) * m.sent_stride;
+    const Real *si = m.sent + (kFirst ? m.species[i] : i) * M;
+    const Real *sj = m.sent + (kFirst ? m.species[j] : j) * M;
     const Real *ghi = m.gh + i * F, *ghj = m.gh + j * F;
     const Real *gvi = m.gv + i * 3 * V, *gvj = m.gv + j * 3 * V;
     const Real *gti = m.gt + i * 5 * Q, *gtj = m.gt + j * 5 * Q;
-    Real *sbi = m.sent_bar + i * m.sent_stride, *sbj = m.sent_bar + j * m.sent_stride;
+    Real *sbi = m.sent_bar + i * M, *sbj = m.sent_bar + j * M;
     Vec gr = {}, gu[3] = {}, gy[5] = {};
     for (int c = 0; c < F; c += W) {
       const Vec at_i = S::load(ghi + c), at_j = S::load(ghj + c);
