@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.out} holds a benchmark; choose another --out or pass --force"
         )
     result = bench(
-        arguments.students,
+        [name for word in arguments.students for name in word.split(",")],
         engines=arguments.engines.split(","),
         peers=arguments.peers.split(",") if arguments.peers else (),
         atoms=_numbers(arguments.atoms, "--atoms"),
