@@ -137,6 +137,3 @@ def _make_configs(folder: Path) -> None:
     }
     for name, text in texts.items():
         (folder / name).write_text(text)
-
-
-# fmt: off
