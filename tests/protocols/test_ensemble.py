@@ -108,6 +108,17 @@ def test_a_handful_of_samples_decides_nothing(tmp_path: Path) -> None:
     assert {check.verdict for check in report.checks[1:]} == {"inconclusive"}
 
 
+@pytest.mark.parametrize(("n_eff", "verdict"), [(12.0, "inconclusive"), (40.0, "pass")])
+def test_an_interval_of_few_samples_decides_nothing(n_eff: float, verdict: str) -> None:
+    """However narrow it is: its width is itself not known."""
+    from mlff_md.protocols import ensemble_checks
+    from mlff_md.protocols.thresholds import THRESHOLDS
+
+    estimate = (0.1, (0.0, 0.2), n_eff)
+    check = ensemble_checks._judged("equipartition", "title", [("O", estimate)], THRESHOLDS, "")
+    assert check.verdict == verdict
+
+
 def test_intervals_hold_the_truth(tmp_path: Path) -> None:
     """Of the slope, over many sets of samples: about one in twenty leaves it outside."""
     from mlff_md.protocols.ensemble_checks import slope_of_ratio
