@@ -40,6 +40,9 @@ _NO_BOND_A = 0.3
 _SEARCH_A = 2.0
 """How far :func:`check_structure` looks; vesin is slow for radii far below a bond length."""
 
+_LONGEST_A = 1e6
+"""Of a periodic cell: a tenth of a millimeter. Search grids of a longer one take all memory."""
+
 
 def read_structure(path: str | Path, index: int = -1) -> Atoms:
     """Read one structure from any file that ASE can read, and check it.
@@ -290,14 +293,19 @@ def _check_cell(cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> None:
     if len(periodic) == 1:
         height = _length(periodic[0])
     elif len(periodic) == 2:
-        longest = max(_length(row) for row in periodic)
-        height = _length(cross(*periodic)) / longest if longest else 0.0
+        side = max(_length(row) for row in periodic)
+        height = _length(cross(*periodic)) / side if side else 0.0
     else:
         a, b, c = periodic
         faces = [cross(b, c), cross(c, a), cross(a, b)]
         volume = abs(sum(x * y for x, y in zip(a, faces[0], strict=True)))
         largest = max(_length(face) for face in faces)
         height = volume / largest if largest else 0.0
+    longest = max(_length(row) for row in periodic)
+    if longest > _LONGEST_A:
+        raise StructureError(
+            f"the cell {cell.tolist()} is {longest:.3g} Å long; is its unit another one?"
+        )
     if height >= MIN_DISTANCE_A:
         return
     axes = "".join(axis for axis, wraps in zip("abc", pbc, strict=True) if wraps)

@@ -145,3 +145,17 @@ def test_check_structure():
         check_structure(across)
     across.pbc = False
     check_structure(across)
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_cell_in_another_unit(axis: int) -> None:
+    """Of such a box the search grid would take all memory; a damaged file had one."""
+    atoms = Atoms("H3", [[0, 0, 0], [0, 0, 1], [0, 0, 2]], pbc=True)
+    lengths = np.full(3, 5.0)
+    lengths[axis] = -2147483649.0
+    atoms.cell = np.diag(lengths)
+    with pytest.raises(StructureError, match=r"is 2.15e\+09 Å long; is its unit another one?"):
+        check_structure(atoms)
+    lengths[axis] = 9e4
+    atoms.cell = np.diag(lengths)
+    check_structure(atoms)
