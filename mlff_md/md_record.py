@@ -41,8 +41,11 @@ class MdRun:
         Time step of the integrator.
     sample_every
         Steps from one sample to the next.
+    n_atoms
+        Number of atoms.
     atoms
-        Structure with momenta after the last step, without a calculator.
+        Structure with momenta after the last step, without a calculator; empty where a file told
+        energies only.
     """
 
     time_fs: NDArray[np.float64]
@@ -54,6 +57,7 @@ class MdRun:
     degrees_of_freedom: int
     timestep_fs: float
     sample_every: int
+    n_atoms: int
     atoms: Atoms
 
     @property
@@ -141,5 +145,6 @@ class Record:
             degrees_of_freedom=self._degrees_of_freedom,
             timestep_fs=self._timestep_fs,
             sample_every=self._sample_every,
+            n_atoms=len(self._atoms),
             atoms=self._atoms.copy(),
         )

@@ -18,7 +18,13 @@ from mlff_md.errors import ConfigError, DataError
 from mlff_md.md_loop import MdRun
 from mlff_md.protocols import drift_checks, nve_checks, nve_energy
 from mlff_md.protocols.drift_read import read
-from mlff_md.protocols.drift_series import EnergySeries, Trajectory, long_enough, split
+from mlff_md.protocols.drift_series import (
+    MOST_ATOMS,
+    EnergySeries,
+    Trajectory,
+    long_enough,
+    split,
+)
 from mlff_md.protocols.nve_data import NveData, Replica
 from mlff_md.protocols.nve_figures import figures, quantities
 from mlff_md.protocols.provenance import environment
@@ -86,6 +92,8 @@ def analyze_drift(
         raise ConfigError(f"timestep_fs must be positive, got {timestep_fs}")
     if min(n_atoms or 1, every or 1) < 1:
         raise ConfigError("n_atoms and every must be at least 1")
+    if n_atoms is not None and n_atoms > MOST_ATOMS:
+        raise ConfigError(f"n_atoms must be at most {MOST_ATOMS:.0e}")
     found = read(
         Path(path),
         energies=Path(energies) if energies is not None else None,
@@ -230,5 +238,7 @@ def _md_run(run: EnergySeries) -> MdRun:
         degrees_of_freedom=freedom,
         timestep_fs=step,
         sample_every=max(1, round(run.spacing_fs / step)),
-        atoms=Atoms(numbers=np.ones(run.n_atoms, dtype=int), positions=np.zeros((run.n_atoms, 3))),
+        n_atoms=run.n_atoms,
+        # As many as a file says could take all memory, and no check of energies needs them.
+        atoms=Atoms(),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mlff_md.errors import ConfigError, DataError
-from mlff_md.protocols.drift_series import EnergySeries, check_finite, number, quantum
+from mlff_md.protocols.drift_series import EnergySeries, check_finite, number, quantum, told_atoms
 from mlff_md.units import BOLTZMANN_EV_PER_K, KJ_PER_MOL_PER_EV
 
 _KCAL = 4.184 / KJ_PER_MOL_PER_EV
@@ -132,7 +132,7 @@ def _tables(text: str) -> tuple[list[_Table], int | None]:
         loop = _LOOP.match(line)
         command = _COMMAND.match(line)
         if loop and table is not None:
-            table.n_atoms, table.complete, table = int(loop[2]), True, None
+            table.n_atoms, table.complete, table = told_atoms(loop[2]), True, None
         elif line.startswith(("Per MPI rank memory", "Memory usage per processor")):
             expecting, table = True, None
         elif expecting and words and words[0] not in ("---", "WARNING:"):
@@ -161,7 +161,7 @@ def _tables(text: str) -> tuple[list[_Table], int | None]:
             elif rest:
                 timestep = _follow(name, rest, state, fixes, timestep)
         elif _ATOMS.match(line):
-            atoms = int(_ATOMS.match(line)[1])  # type: ignore[index]
+            atoms = told_atoms(_ATOMS.match(line)[1])  # type: ignore[index]
     return tables, atoms
 
 

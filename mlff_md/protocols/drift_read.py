@@ -10,7 +10,7 @@ import numpy as np
 
 from mlff_md.errors import ConfigError, DataError, MissingDependencyError
 from mlff_md.protocols.drift_lammps import is_lammps_log, read_log
-from mlff_md.protocols.drift_series import EnergySeries, Trajectory, check_finite
+from mlff_md.protocols.drift_series import EnergySeries, Trajectory, check_finite, told_atoms
 from mlff_md.protocols.drift_tables import read_table
 from mlff_md.protocols.nve_data import load as load_nve
 from mlff_md.protocols.raw import raw_of
@@ -93,7 +93,7 @@ def _own(folder: Path) -> Trajectory:
             replica.run.time_fs,
             replica.run.total_energy_eV,
             replica.run.kinetic_energy_eV,
-            len(replica.run.atoms),
+            replica.run.n_atoms,
             replica.run.timestep_fs,
             bath=None,
         )
@@ -237,7 +237,7 @@ def _count_in_dump(path: Path) -> int:
         with path.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 if line.startswith("ITEM: NUMBER OF ATOMS"):
-                    count = int(next(lines, "0"))
+                    count = told_atoms(next(lines, "0").strip())
                     if count < 1:
                         raise ValueError(f"{count} atoms")
                     return count

@@ -16,6 +16,7 @@ from mlff_md.units import BOLTZMANN_EV_PER_K
 Array = NDArray[np.float64]
 
 MIN_SAMPLES = 10
+MOST_ATOMS = 10**12  # of any simulation; a file that tells of more is damaged
 # Pieces much shorter than the longest say nothing and would widen the interval over the runs.
 _SHORTEST_SHARE = 0.2
 
@@ -93,6 +94,21 @@ def number(token: str) -> float:
         return math.nan
 
 
+def told_atoms(token: str) -> int:
+    """Return the number of atoms that a file tells.
+
+    Raises
+    ------
+    DataError
+        If no simulation has so many.
+    ValueError
+        If it is no number.
+    """
+    if len(token) > len(str(MOST_ATOMS)) and token.isdecimal():
+        raise DataError(f"the number of atoms cannot be {token[:20]}...: the file is damaged")
+    return int(token)
+
+
 def check_finite(times_fs: Array, energies_eV: Array) -> None:
     """Refuse energies that are not numbers, naming the first.
 
@@ -161,10 +177,10 @@ def atoms_from_temperature(kinetic_eV: Array, temperature_K: Array) -> int | Non
     if not warm.any():
         return None
     atoms = 2.0 * kinetic_eV[warm] / (3.0 * BOLTZMANN_EV_PER_K * temperature_K[warm])
-    count = round(float(np.median(atoms)))
-    if count < 1 or abs(float(np.median(atoms)) - count) > max(0.05, 0.002 * count):
+    middle = float(np.median(atoms))
+    if not 0.5 < middle < MOST_ATOMS or abs(middle - round(middle)) > max(0.05, 0.002 * middle):
         return None
-    return count
+    return round(middle)
 
 
 def _take(run: EnergySeries, index: NDArray[np.intp]) -> EnergySeries:

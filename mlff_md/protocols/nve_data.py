@@ -150,7 +150,7 @@ class Replica:
         """Times (ps) and conserved energy (meV/atom): the shadow energy where there is one."""
         run = self._run
         times, energy = shadow_energy(run) or (run.time_fs, run.total_energy_eV)
-        return times / FS_PER_PS, MEV_PER_EV * energy / len(run.atoms)
+        return times / FS_PER_PS, MEV_PER_EV * energy / run.n_atoms
 
     @cached_property
     def drift(self) -> Slope:
@@ -166,14 +166,14 @@ class Replica:
     def raw_drift(self) -> Slope:
         """Slope of the total energy itself, meV/atom/ps."""
         run = self._run
-        energy = MEV_PER_EV * run.total_energy_eV / len(run.atoms)
+        energy = MEV_PER_EV * run.total_energy_eV / run.n_atoms
         return ols_slope(run.time_fs / FS_PER_PS, energy)
 
     @cached_property
     def mean_kinetic_energy_meV(self) -> float:
         """Mean kinetic energy, meV/atom."""
         run = self._run
-        return MEV_PER_EV * float(run.kinetic_energy_eV.mean()) / len(run.atoms)
+        return MEV_PER_EV * float(run.kinetic_energy_eV.mean()) / run.n_atoms
 
     @property
     def _run(self) -> MdRun:

@@ -95,7 +95,7 @@ def _figures_of_merit(replica: Replica) -> dict[str, float]:
     slope = replica.drift.value
     temperature = float(run.temperature_K.mean())
     length_ps = float(run.time_fs[-1] - run.time_fs[0]) / FS_PER_PS
-    spread = MEV_PER_EV * float(run.kinetic_energy_eV.std()) / len(run.atoms)
+    spread = MEV_PER_EV * float(run.kinetic_energy_eV.std()) / run.n_atoms
     merits = {"drift_gromacs": slope / MEV_PER_EV * KJ_PER_MOL_PER_EV}
     if temperature > 0.0:
         thermal = MEV_PER_EV * BOLTZMANN_EV_PER_K * temperature
@@ -103,7 +103,7 @@ def _figures_of_merit(replica: Replica) -> dict[str, float]:
     merits["drift_total_energy"] = replica.raw_drift.value
     if spread > 0.0:
         merits["mlipaudit_ratio"] = abs(slope) * length_ps / spread
-    scale = MEV_PER_EV / len(run.atoms)
+    scale = MEV_PER_EV / run.n_atoms
     merits["total_energy_rms"] = scale * detrended_rms(run.total_energy_eV)
     shadow = shadow_energy(run)
     if shadow is not None:
@@ -117,7 +117,7 @@ def _total_energy(replicas: list[Replica]) -> Figure:
     for replica in replicas:
         run = replica.run
         assert run is not None
-        energy = MEV_PER_EV * (run.total_energy_eV - run.total_energy_eV[0]) / len(run.atoms)
+        energy = MEV_PER_EV * (run.total_energy_eV - run.total_energy_eV[0]) / run.n_atoms
         series.append(_line(f"replica {replica.index}", run.time_fs / FS_PER_PS, energy))
     return Figure(
         id="total_energy",
@@ -140,7 +140,7 @@ def _shadow_energy(replicas: list[Replica]) -> Figure:
         if shadow is None:
             continue
         times, energy = shadow
-        deviation = MEV_PER_EV * (energy - energy[0]) / len(replica.run.atoms)
+        deviation = MEV_PER_EV * (energy - energy[0]) / replica.run.n_atoms
         series.append(_line(f"replica {replica.index}", times / FS_PER_PS, deviation))
     return Figure(
         id="shadow_energy",
@@ -203,7 +203,7 @@ def _magnitudes(
 def _exchange(replica: Replica) -> Figure:
     run = replica.run
     assert run is not None
-    n = len(run.atoms)
+    n = run.n_atoms
     times = run.time_fs / FS_PER_PS
     potential = MEV_PER_EV * (run.potential_energy_eV - run.potential_energy_eV.min()) / n
     kinetic = MEV_PER_EV * run.kinetic_energy_eV / n

@@ -197,6 +197,7 @@ def _read(folder: Path, start: Atoms, timestep_fs: float, steps: int, trouble: s
         degrees_of_freedom=degrees_of_freedom(start),
         timestep_fs=timestep_fs,
         sample_every=1,
+        n_atoms=len(atoms),
         atoms=atoms,
     )
     if trouble or whole != steps + 1:

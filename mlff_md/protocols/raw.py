@@ -89,6 +89,7 @@ def read_run(path: Path) -> MdRun:
                 degrees_of_freedom=int(data["degrees_of_freedom"]),
                 timestep_fs=float(data["timestep_fs"]),
                 sample_every=int(data["sample_every"]),
+                n_atoms=len(atoms),
                 atoms=atoms,
             )
     except FileNotFoundError as error:

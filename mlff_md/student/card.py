@@ -152,7 +152,7 @@ def _safely(lines: Any, section: Mapping[str, Any], *more: Any) -> list[str]:
         return []
     try:
         return list(lines(section, *more))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError):
         name = lines.__name__.removeprefix("_")
         return ["", f"{name}: this section of the file is damaged"]
 

@@ -15,6 +15,7 @@ from ase.md.verlet import VelocityVerlet
 from mlff_md import StudentForceFieldCalculator, analyze_drift
 from mlff_md.errors import ConfigError, DataError
 from mlff_md.md import run_nve, run_nvt
+from mlff_md.memory import peak_MB
 from mlff_md.protocols import nve
 from mlff_md.protocols.drift_read import read
 from mlff_md.protocols.drift_series import EnergySeries, Trajectory, quantum
@@ -322,6 +323,26 @@ def test_trajectory_without_energies_takes_a_table_beside_it(tmp_path: Path) -> 
     dump = tmp_path / "a.lammpstrj"
     dump.write_text("ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n17\n")
     assert read_file(dump, energies=energies).runs[0].n_atoms == 17
+
+
+def test_a_number_of_atoms_takes_no_memory(tmp_path: Path) -> None:
+    """A file that was told of billions of atoms took all memory of a machine (by fuzzing)."""
+    energies, dump = table(tmp_path / "energies.dat", noise()), tmp_path / "a.lammpstrj"
+    dump.write_text("ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n2147483648\n")
+    before = peak_MB()
+    report = analyze_drift(dump, energies=energies)
+    assert report.provenance["runs"][0]["n_atoms"] == 2**31
+    assert peak_MB() - before < 100
+    for count in ("1" * 40, "9" * 6000):
+        dump.write_text(f"ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n{count}\n")
+        with pytest.raises(DataError, match="number of atoms cannot be"):
+            analyze_drift(dump, energies=energies)
+    log, text = tmp_path / "log.lammps", (LOGS / "lammps-melt.log").read_text()
+    log.write_text(text.replace("with 864 atoms", "with 9999999999999999 atoms"))
+    with pytest.raises(DataError, match="number of atoms cannot be"):
+        analyze_drift(log)
+    with pytest.raises(ConfigError, match="n_atoms must be at most"):
+        analyze_drift(energies, n_atoms=10**13)
 
 
 def test_last_printed_digit() -> None:

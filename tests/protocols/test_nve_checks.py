@@ -35,7 +35,7 @@ def series(slope_meV_per_ps: float, seed: int) -> MdRun:
     vectors = np.zeros((n, 3))
     kinetic = np.full(n, 0.08)
     atoms = Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 4]])
-    return MdRun(time_fs, potential, kinetic, vectors, vectors, np.zeros(n), 1, 0.5, 1, atoms)
+    return MdRun(time_fs, potential, kinetic, vectors, vectors, np.zeros(n), 1, 0.5, 1, 2, atoms)
 
 
 @pytest.mark.parametrize("energy", ["pass", "inconclusive"])

@@ -40,12 +40,15 @@ class Loader:
         Of the file.
     needs
         Package that it needs.
+    asks_first
+        Asks for as much memory as the file says that it holds, but fills only what it does hold.
     """
 
     read: Callable[[Path], Any]
     inputs: Callable[[], st.SearchStrategy[bytes]]
     name: str
     needs: str | None = None
+    asks_first: bool = False
 
 
 @cache
@@ -324,9 +327,10 @@ def _read_molecules(path: Path) -> None:
     read_molecules(path)
 
 
-def _of_structure(format: str, name: str, *, text: bool = True, **options: bool) -> Loader:
+def _of_structure(format: str, name: str, *, text: bool = True, **options: Any) -> Loader:
     content = partial(written, format, **options)
-    return Loader(_read_structures, partial(_structure_inputs, content, text=text), name)
+    inputs = partial(_structure_inputs, content, text=text)
+    return Loader(_read_structures, inputs, name, asks_first=not text)
 
 
 SMILES = (
@@ -360,7 +364,7 @@ LOADERS: Mapping[str, Loader] = {
     "LAMMPS dump as a structure": Loader(
         _read_structures, partial(_structure_inputs, _dump, text=True), "a.lammpstrj"
     ),
-    "data set": Loader(_read_dataset, _npz_inputs, "a.npz"),
+    "data set": Loader(_read_dataset, _npz_inputs, "a.npz", asks_first=True),
     "data set as extended XYZ": Loader(
         _read_dataset,
         partial(_structure_inputs, partial(written, "extxyz", frames=12), text=True),

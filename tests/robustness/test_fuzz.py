@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from loaders import LOADERS
-from watch import no_longer_than, nothing_else_happens, scratch
+from watch import no_longer_than, no_more_memory_than, nothing_else_happens, scratch
 
 from mlff_md.cli import explain
 from mlff_md.errors import MlffError
@@ -21,6 +21,15 @@ from mlff_md.memory import peak_MB
 FEW, MANY = 20, int(os.environ.get("MLFF_MD_FUZZ", "300"))
 MOST_MEMORY_MB = 512
 """No file of a few kilobytes may take more, in all of its variations."""
+
+
+def ran_out(error: BaseException | None) -> bool:
+    """Tell whether a refusal began with memory that was not given."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def fuzz(name: str, count: int, *, repeatable: bool) -> Counter[str]:
@@ -52,13 +61,16 @@ def fuzz(name: str, count: int, *, repeatable: bool) -> Counter[str]:
                 line = explain(error)
                 assert line.isprintable(), repr(line)
                 assert 10 < len(line) < 1000, line
+                if ran_out(error) and not loader.asks_first:
+                    raise MemoryError(f"taken for a damaged file: {line}") from error
                 tried["refused"] += 1
 
         path.write_bytes(b"")
         with contextlib.suppress(MlffError):  # imports and caches of the first time
             loader.read(path)
         before = peak_MB()
-        one()
+        with no_more_memory_than(4 * MOST_MEMORY_MB):
+            one()
         assert peak_MB() - before < MOST_MEMORY_MB
     return tried
 

@@ -7,6 +7,7 @@ loaded, whichever library does it.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -94,6 +95,19 @@ def no_longer_than(seconds: int) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def no_more_memory_than(size_MB: int) -> Iterator[None]:
+    """Refuse memory beyond so much more than is taken now, rather than let the machine run out."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    taken_kB = int(status.split("VmData:")[1].split()[0])
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, ((taken_kB + (size_MB << 10)) << 10, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:
