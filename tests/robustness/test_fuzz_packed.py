@@ -22,6 +22,7 @@ from mlff_md.lammps.plugin import sources
 
 NATIVE = Path(mlff_md.__file__).parent / "native" / "src"
 FEW, MANY = 100, int(os.environ.get("MLFF_MD_FUZZ", "500"))
+REPEATABLE = "MLFF_MD_FUZZ" not in os.environ  # as in test_fuzz.py
 ODD_INTEGERS = (0, -1, 1, 2, 8, 9, 4096, 4097, 65535, 2**30, 2**31 - 1, -(2**31))
 ODD_LENGTHS = (0, -1, 1, 8, 64, 192, 2**28, 2**28 + 1, 2**31, 2**61, 2**62, 2**63 - 1, -(2**63))
 ODD_DOUBLES = (0.0, -1.0, 1e-300, 1e300, float("nan"), float("inf"), float("-inf"), 50.0)
@@ -123,7 +124,7 @@ def test_a_few_packed_students(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_hundreds_of_packed_students(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = fuzz(tmp_path, MANY, engine=True, repeatable=False)
+    found = fuzz(tmp_path, MANY, engine=True, repeatable=REPEATABLE)
     with capsys.disabled():
         refused = found.total() - found["accepted"]
         print(f"\nfuzzed packed student: {found.total()} files, {refused} refused")
