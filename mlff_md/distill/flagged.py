@@ -165,7 +165,7 @@ def repair(
 
 
 def select_frames(frames: Sequence[Atoms], student: Student) -> list[Atoms]:
-    """Return the frames that are worth a label: flagged ones, thinned out.
+    """Return the frames that are worth a label: flagged ones, each once, thinned out.
 
     Raises
     ------
@@ -175,12 +175,16 @@ def select_frames(frames: Sequence[Atoms], student: Student) -> list[Atoms]:
     """
     raw = student.manifest.domain
     even = bool(raw.get("even_electrons", False))
-    found, last = [], -_THINNING
+    found, last, seen = [], -_THINNING, set()
     for atoms in frames:
         step = int(atoms.info.get("step", last + _THINNING))
         flagged = atoms.arrays.get("flagged")
         inside = flagged is not None and not np.any(flagged)
-        if inside or (even and atoms.numbers.sum() % 2) or 0 <= step - last < _THINNING:
+        # A run that was cut off writes again what came after its last checkpoint.
+        key = atoms.numbers.tobytes(), atoms.positions.tobytes()
+        again = key in seen
+        seen.add(key)
+        if inside or again or (even and atoms.numbers.sum() % 2) or 0 <= step - last < _THINNING:
             continue
         found.append(atoms)
         last = step

@@ -52,6 +52,9 @@ def test_frames_are_thinned_and_radicals_left_out(flagged: Path) -> None:
     steps = np.array([atoms.info["step"] for atoms in chosen])
     assert 5 <= len(chosen) <= len(frames)
     assert np.diff(steps).min() >= 5
+    # A run that was resumed has written some frames again.
+    again = select_frames(frames[:12] + frames[4:], student)
+    assert [atoms.info["step"] for atoms in again] == steps.tolist()
     radical = frames[0][:-1]
     with pytest.raises(DataError, match="none of the frames can be used"):
         select_frames([radical], student)
