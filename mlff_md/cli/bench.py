@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlff_md.cli.model import refuse_teachers
 from mlff_md.cli.output import say
 from mlff_md.cli.parser import Parser, add_options, chosen, refuse_unused
 
@@ -83,8 +84,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             f"{arguments.out} holds a benchmark; choose another --out or pass --force"
         )
+    students = [name for word in arguments.students for name in word.split(",")]
+    refuse_teachers(*students)
     result = bench(
-        [name for word in arguments.students for name in word.split(",")],
+        students,
         engines=arguments.engines.split(","),
         peers=arguments.peers.split(",") if arguments.peers else (),
         atoms=_numbers(arguments.atoms, "--atoms"),

@@ -12,7 +12,7 @@ from mlff_md.cli.judging import (
     refuse_used,
     write_and_print,
 )
-from mlff_md.cli.model import short_name
+from mlff_md.cli.model import refuse_teachers, short_name
 from mlff_md.cli.parser import Parser, add_options, chosen
 
 EXAMPLE = "mlff-md check tiny --out check-tiny"
@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mlff_md.progress import ConsoleProgress
     from mlff_md.protocols import check
 
+    refuse_teachers(arguments.student)
     thresholds = given_thresholds(arguments)
     out = Path(arguments.out or f"check-{short_name(arguments.student)}")
     refuse_used(out, arguments)

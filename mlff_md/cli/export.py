@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from mlff_md.cli.model import refuse_teachers
 from mlff_md.cli.output import say, told_warnings
 from mlff_md.cli.parser import Parser, add_options
 
@@ -31,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mlff_md.exporters import export
     from mlff_md.student import load_student
 
+    refuse_teachers(arguments.student)
     student = load_student(arguments.student)
     frames = None
     if arguments.calibration:

@@ -140,10 +140,11 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _deck(arguments: argparse.Namespace) -> int:
-    from mlff_md.cli.model import short_name
+    from mlff_md.cli.model import refuse_teachers, short_name
     from mlff_md.lammps.deck import write_deck
     from mlff_md.structures import read_structure
 
+    refuse_teachers(arguments.model)
     atoms = read_structure(arguments.structure)
     stem = Path(arguments.structure).stem
     out = arguments.out or f"lammps-{stem}-{short_name(arguments.model)}"

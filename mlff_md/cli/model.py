@@ -63,6 +63,25 @@ def _refuse_other(model: str, known: Sequence[str]) -> NoReturn:
     )
 
 
+def refuse_teachers(*names: str) -> None:
+    """Refuse what names a teacher where only a student will do.
+
+    Raises
+    ------
+    ConfigError
+        If one does.
+    """
+    from mlff_md.errors import ConfigError
+    from mlff_md.teachers import is_teacher
+
+    for name in names:
+        if not os.path.exists(name) and is_teacher(name):
+            raise ConfigError(
+                f"{name} is a teacher, and this is for students; 'mlff-md models' lists those "
+                "that are there, 'mlff-md distill' makes one from a teacher"
+            )
+
+
 def short_name(model: str) -> str:
     """Return a name for ``--model`` that is fit for a folder's name."""
     stem = os.path.basename(model).removesuffix(".safetensors")

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 
+from mlff_md.cli.model import refuse_teachers
 from mlff_md.cli.output import say
 from mlff_md.cli.parser import Parser, add_options, chosen
 
@@ -93,6 +94,7 @@ def _show(name: str, as_json: bool) -> int:
     from mlff_md.student import load_student
     from mlff_md.student.card import card
 
+    refuse_teachers(name)
     student = load_student(name)
     if as_json:
         content = {"sha256": student.sha256, **json.loads(student.manifest.to_json())}
@@ -106,6 +108,7 @@ def _measure(arguments: argparse.Namespace) -> int:
     from mlff_md.cards import measure_card
     from mlff_md.student.card import card
 
+    refuse_teachers(arguments.words[1])
     student = measure_card(
         arguments.words[1],
         arguments.out,

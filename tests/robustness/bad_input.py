@@ -287,6 +287,8 @@ OTHERS: Sequence[Case] = (
          "cannot write the report to a-file: a file is in the way of the folder; choose another place"),
     Case("an unknown student", "check tinny",
          "no student is called 'tinny'; did you mean tiny? (or give a .safetensors file)"),
+    Case("a teacher where a student belongs", "check gfn2-xtb",
+         "gfn2-xtb is a teacher, and this is for students; 'mlff-md models' lists those that are there, 'mlff-md distill' makes one from a teacher"),
     Case("a folder with a report", "check mine.safetensors --out used",
          "used already holds a report; choose another --out or pass --force"),
     Case("an unknown engine", "bench mine.safetensors --engines nativ --atoms 9",
