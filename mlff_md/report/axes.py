@@ -21,6 +21,7 @@ from mlff_md.report.numbers import superscript
 from mlff_md.report.sampling import Drawable, drawable_value
 
 MAX_TICKS = 12
+MAX_LETTERS = 60  # of their labels, with two blanks each, side by side
 
 
 def fit_axes(axes: Any, curves: Sequence[Drawable], lines: Sequence[ReferenceLine]) -> None:
@@ -48,6 +49,8 @@ def _tick_at_values(axes: Any, curves: Sequence[Drawable]) -> None:
     """Put the ticks of x where the data are, if they are few and far enough apart to read."""
     values = np.unique(np.concatenate([data.x[data.visible] for data in curves]))
     if not 1 < len(values) <= MAX_TICKS:
+        return
+    if sum(len(f"{value:g}  ") for value in values) > MAX_LETTERS:
         return
     places = np.log(values) if axes.get_xscale() == "log" else values
     if np.diff(places).min() * MAX_TICKS >= np.ptp(places):

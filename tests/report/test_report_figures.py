@@ -68,6 +68,15 @@ def test_logarithmic_axis_drops_what_it_cannot_show():
     assert "10⁻⁵" in texts
 
 
+def test_ticks_stand_at_the_values_only_where_their_labels_fit():
+    few = draw_figure(_figure(Series("a", [0.125, 0.25, 0.5], [1.0, 2.0, 3.0]), x_scale="log"))
+    assert {"0.125", "0.25", "0.5"} <= set(_texts(few[0]))
+    steps = [3.13e-5 * 2.0**k for k in range(10)]
+    many = _texts(draw_figure(_figure(Series("a", steps, steps), x_scale="log"))[0])
+    assert "10⁻⁴" in many
+    assert "3.13×10⁻⁵" not in many
+
+
 def test_nothing_to_draw_is_said():
     svg, _ = draw_figure(_figure(Series("a", [1.0], [float("nan")]), y_scale="log"))
     assert "no finite values" in _texts(svg)
