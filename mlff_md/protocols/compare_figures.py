@@ -12,7 +12,8 @@ from mlff_md.protocols.compare_forces import ForceData, Side
 from mlff_md.protocols.compare_observables import Observed
 from mlff_md.protocols.compare_stability import Survival
 from mlff_md.protocols.observable_figures import curve, of_observable
-from mlff_md.protocols.records import Figure, ReferenceLine, Series, Threshold
+from mlff_md.protocols.records import Figure, ReferenceLine, Series, Threshold, Tick
+from mlff_md.structures import chemical_symbol
 
 _MEV = 1000.0
 _PARITY_POINTS = 1500
@@ -45,21 +46,23 @@ def of_forces(data: ForceData, thresholds: Mapping[str, Threshold]) -> list[Figu
         series=tuple(_error_band(label, side) for label, side in sides),
         lines=lines,
     )
+    numbers = sorted({number for _, side in sides for number in side.by_element()})
     by_element = Figure(
         id="force_error_elements",
         title="Force error by element",
-        caption="The same error for the atoms of each element, by atomic number.",
-        x_label="Atomic number",
+        caption="The same error for the atoms of each element.",
+        x_label="Element",
         y_label="Force MAE (meV/Å)",
         series=tuple(
             curve(
                 label,
-                list(side.by_element()),
+                [numbers.index(number) + 1.0 for number in side.by_element()],
                 [_MEV * value for value in side.by_element().values()],
                 style="bars",
             )
             for label, side in sides
         ),
+        x_ticks=tuple(Tick(k + 1.0, chemical_symbol(n)) for k, n in enumerate(numbers)),
     )
     return [along, by_element, _parity(data.own)]
 
@@ -75,23 +78,18 @@ def distances(observed: Sequence[Observed], thresholds: Mapping[str, Threshold])
     judged = [item for item in observed if item.distance is not None and item.id in thresholds]
     if not judged:
         return []
-    series, floors = [], []
+    points, floors, ticks = [], [], []
     for place, item in enumerate(judged, start=1):
         assert item.distance is not None
         margin = thresholds[item.id].value
-        low, high = item.distance.interval
-        series.append(
-            Series(
-                f"{place} {item.id.replace('_', ' ')}",
-                [place],
-                [item.distance.value / margin],
-                [low / margin],
-                [(high if math.isfinite(high) else item.distance.value) / margin],
-                "errorbar",
-            )
-        )
+        value, (low, high) = item.distance.value, item.distance.interval
+        high = high if math.isfinite(high) else value
+        points.append((place, value / margin, low / margin, high / margin))
+        ticks.append(Tick(place, item.id.replace("_", " ")))
         if item.floor is not None:
             floors.append((place + 0.25, item.floor / margin))
+    places, values, lows, highs = (list(column) for column in zip(*points, strict=True))
+    series = [Series("model", places, values, lows, highs, "errorbar")]
     if floors:
         x, y = zip(*floors, strict=True)
         series.append(Series("teacher from itself", list(x), list(y), style="points"))
@@ -108,6 +106,7 @@ def distances(observed: Sequence[Observed], thresholds: Mapping[str, Threshold])
             series=tuple(series),
             lines=(ReferenceLine("margin", 1.0),),
             y_scale="log",
+            x_ticks=tuple(ticks),
         )
     ]
 

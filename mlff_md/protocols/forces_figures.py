@@ -9,7 +9,7 @@ from mlff_md.force_errors import VISIBLE_FORCE_EV_PER_A, angles_deg
 from mlff_md.protocols.drawing import short
 from mlff_md.protocols.forces_checks import molecules, temperatures
 from mlff_md.protocols.forces_data import ForcesData
-from mlff_md.protocols.records import Figure, ReferenceLine, Series
+from mlff_md.protocols.records import Figure, ReferenceLine, Series, Tick
 from mlff_md.structures import chemical_symbol
 
 _CELLS = 120
@@ -149,9 +149,10 @@ def _elements(data: ForcesData) -> Figure:
         title="Error of each element",
         caption="MAE of the force components on the atoms of each element"
         + (", by the temperature of the frames." if len(series) > 1 else "."),
-        x_label=f"Element ({', '.join(f'{k + 1} {symbol}' for k, symbol in enumerate(symbols))})",
+        x_label="Element",
         y_label="MAE (eV/Å)",
         series=tuple(series),
+        x_ticks=tuple(Tick(k + 1.0, symbol) for k, symbol in enumerate(symbols)),
     )
 
 

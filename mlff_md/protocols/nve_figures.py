@@ -12,7 +12,7 @@ from mlff_md.protocols.drawing import short
 from mlff_md.protocols.nve_data import FS_PER_PS, MEV_PER_EV, NveData, Replica
 from mlff_md.protocols.nve_energy import literal_change, replica_mean
 from mlff_md.protocols.nve_order import detrended_rms
-from mlff_md.protocols.records import Figure, Quantity, ReferenceLine, Series, Threshold
+from mlff_md.protocols.records import Figure, Quantity, ReferenceLine, Series, Threshold, Tick
 from mlff_md.protocols.shadow import shadow_energy
 from mlff_md.statistics import abs_interval
 from mlff_md.units import BOLTZMANN_EV_PER_K, KJ_PER_MOL_PER_EV
@@ -166,9 +166,11 @@ def _drifts(data: NveData, thresholds: Mapping[str, Threshold]) -> Figure:
             intervals,
         )
     ]
+    ticks = [Tick(float(replica.index), str(replica.index)) for replica in replicas]
     mean = replica_mean([replica.drift.value for replica in replicas])
     if mean.n > 1:
         right = float(max(replica.index for replica in replicas)) + 1.0
+        ticks.append(Tick(right, "mean"))
         series.append(_magnitudes("mean", [right], [mean.mean], [abs_interval(mean.interval)]))
     return Figure(
         id="drift",
@@ -177,7 +179,7 @@ def _drifts(data: NveData, thresholds: Mapping[str, Threshold]) -> Figure:
         "interval from its own run, and of the mean over replicas with Student's t interval. The "
         "upper end of the bar of the mean must stay below the limit. A bar that reaches the bottom "
         "includes zero drift.",
-        x_label="Replica (mean at the right)" if mean.n > 1 else "Replica",
+        x_label="Replica",
         y_label="abs(drift) (meV/atom/ps)",
         series=tuple(series),
         lines=(
@@ -185,6 +187,7 @@ def _drifts(data: NveData, thresholds: Mapping[str, Threshold]) -> Figure:
             ReferenceLine("class A", thresholds["drift_class_a"].value),
         ),
         y_scale="log",
+        x_ticks=tuple(ticks),
     )
 
 

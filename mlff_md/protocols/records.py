@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from mlff_md.errors import DataError
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 REPORT_JSON = "report.json"
 """File in the output folder that holds the report."""
@@ -129,8 +129,16 @@ class ReferenceLine:
 
 
 @dataclass(frozen=True)
+class Tick:
+    """A place on the x axis that has a name."""
+
+    value: float
+    label: str
+
+
+@dataclass(frozen=True)
 class Figure:
-    """A figure as data; :mod:`mlff_md.report` draws it."""
+    """A figure as data; :mod:`mlff_md.report` draws it. Named ticks stand in place of numbers."""
 
     id: str
     title: str
@@ -141,6 +149,7 @@ class Figure:
     lines: Sequence[ReferenceLine] = ()
     x_scale: Literal["linear", "log"] = "linear"
     y_scale: Literal["linear", "log"] = "linear"
+    x_ticks: Sequence[Tick] = ()
 
 
 @dataclass(frozen=True)
@@ -226,6 +235,7 @@ def _build_report(raw: Mapping[str, Any]) -> Report:
             **item,
             "series": tuple(Series(**series) for series in item["series"]),
             "lines": tuple(ReferenceLine(**line) for line in item["lines"]),
+            "x_ticks": tuple(Tick(**tick) for tick in item.get("x_ticks", ())),
         }
         figures.append(Figure(**fields))
     return Report(

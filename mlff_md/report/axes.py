@@ -16,11 +16,13 @@ from matplotlib.ticker import (
     ScalarFormatter,
 )
 
-from mlff_md.protocols.records import ReferenceLine
+from mlff_md.protocols.records import ReferenceLine, Tick
 from mlff_md.report.numbers import superscript
 from mlff_md.report.sampling import Drawable, drawable_value
+from mlff_md.report.wording import one_line
 
 MAX_TICKS = 12
+MAX_NAMES, MAX_NAME_LETTERS = 30, 24
 MAX_LETTERS = 60  # of their labels, with two blanks each, side by side
 
 
@@ -55,6 +57,20 @@ def _tick_at_values(axes: Any, curves: Sequence[Drawable]) -> None:
     places = np.log(values) if axes.get_xscale() == "log" else values
     if np.diff(places).min() * MAX_TICKS >= np.ptp(places):
         axes.xaxis.set_major_locator(FixedLocator(values.tolist()))
+
+
+def name_ticks(axes: Any, ticks: Sequence[Tick]) -> None:
+    """Write names at places of x in place of numbers; slanted where they would touch."""
+    low, high = axes.get_xlim()
+    shown = [tick for tick in ticks if tick.value is not None and low <= tick.value <= high]
+    shown = shown[:MAX_NAMES]
+    if not shown:
+        return
+    labels = [one_line(tick.label)[:MAX_NAME_LETTERS] for tick in shown]
+    crowded = sum(len(label) + 2 for label in labels) > MAX_LETTERS
+    slant = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    axes.set_xticks([tick.value for tick in shown], labels, **slant)
+    axes.set_xticks([], minor=True)
 
 
 def format_axis(axis: Any) -> None:

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
 from mlff_md.protocols.records import Figure, ReferenceLine, Series
-from mlff_md.report.axes import fit_axes, format_axis
+from mlff_md.report.axes import fit_axes, format_axis, name_ticks
 from mlff_md.report.sampling import Drawable, drawable, drawable_value
 from mlff_md.report.svg import GRID, INK, MUTED, PALETTE, PAPER
 from mlff_md.report.wording import one_line
@@ -134,6 +134,8 @@ def _fill(canvas: Any, figure: Figure) -> None:
     axes.set_ylabel(one_line(figure.y_label))
     format_axis(axes.xaxis)
     format_axis(axes.yaxis)
+    if drawn:
+        name_ticks(axes, figure.x_ticks)
     _legend(canvas, axes)
 
 

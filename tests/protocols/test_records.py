@@ -19,6 +19,7 @@ from mlff_md.protocols.records import (
     Report,
     Series,
     Threshold,
+    Tick,
     Verdict,
     overall_verdict,
 )
@@ -62,6 +63,7 @@ def report() -> Report:
                 (Series("replica 0", [0.0, 1.0], [1.0, 2.0], [0.5, 1.5], [1.5, 2.5], "band"),),
                 (ReferenceLine("limit", 0.05, "y"),),
                 y_scale="log",
+                x_ticks=(Tick(0.0, "start"), Tick(1.0, "end")),
             ),
         ),
     )

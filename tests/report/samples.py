@@ -14,6 +14,7 @@ from mlff_md.protocols.records import (
     Report,
     Series,
     Threshold,
+    Tick,
     overall_verdict,
 )
 
@@ -97,6 +98,7 @@ def hostile_report() -> Report:
                 Series("all gaps", [1.0], [nan], [nan], [nan], style=style),
             ),
             lines=(ReferenceLine(nasty, nan), ReferenceLine(nasty, -1.0, "x")),
+            x_ticks=(Tick(nan, nasty), Tick(1.0, nasty), Tick(1e300, ""), Tick(-1e300, "x")),
             x_scale=scale,
             y_scale=scale,
         )

@@ -1,10 +1,11 @@
+import math
 import re
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from mlff_md.protocols.records import Figure, ReferenceLine, Series
+from mlff_md.protocols.records import Figure, ReferenceLine, Series, Tick
 from mlff_md.report.figures import draw_figure
 from mlff_md.report.sampling import MAX_BUCKETS, MAX_POINTS, drawable, thinning_note
 from mlff_md.report.svg import inline_svg
@@ -75,6 +76,16 @@ def test_ticks_stand_at_the_values_only_where_their_labels_fit():
     many = _texts(draw_figure(_figure(Series("a", steps, steps), x_scale="log"))[0])
     assert "10⁻⁴" in many
     assert "3.13×10⁻⁵" not in many
+
+
+def test_named_ticks_stand_in_place_of_numbers():
+    bars = Series("a", [1.0, 2.0], [300.0, 400.0], style="bars")
+    ticks = (Tick(1.0, "H"), Tick(2.0, "C"), Tick(9.0, "far"), Tick(math.nan, "none"))
+    texts = _texts(draw_figure(_figure(bars, x_ticks=ticks))[0])
+    assert {"H", "C"} <= set(texts)
+    assert not {"far", "none", "1.00", "1.0"} & set(texts)
+    lone = Series("a", [0.0], [3.0], style="points")
+    assert "only" in _texts(draw_figure(_figure(lone, x_ticks=(Tick(0.0, "only"),)))[0])
 
 
 def test_nothing_to_draw_is_said():
