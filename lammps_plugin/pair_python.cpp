@@ -36,7 +36,8 @@ void PairPython::settings(int narg, char **arg) {
   cutoff_ = utils::numeric(FLERR, arg[0], false, lmp);
   std::vector<std::string> words;
   for (const auto &[name, otherwise] :
-       {std::pair{"engine", "auto"}, {"dtype", "float32"}, {"threads", "1"}, {"masses", "check"}})
+       {std::pair{"engine", "auto"}, {"dtype", "float32"}, {"threads", "1"}, {"masses", "check"},
+        {"guard", "off"}})
     words.insert(words.end(), {name, chosen(name, otherwise)});
   std::vector<char *> pointers;
   for (std::string &word : words)

@@ -120,7 +120,7 @@ class StudentForceFieldCalculator(Calculator):
         }
 
     def evaluate(self, structures: Iterable[Atoms], max_edges: int = 200_000) -> list[Properties]:
-        """Evaluate many structures, batched: several times faster than one by one if small.
+        """Evaluate many structures: the torch engines batch, several times faster if small.
 
         Parameters
         ----------

@@ -63,9 +63,9 @@ def run_nve(
     timestep_fs
         Time step, fs.
     temperature_K
-        Temperature of the Maxwell-Boltzmann momenta, K, without rigid motion; ``None`` keeps
-        the momenta of ``atoms`` as they are. From a relaxed start about half of it is left
-        once the potential energy has its share.
+        Temperature of the Maxwell-Boltzmann momenta, K, without rigid motion; from Python
+        ``None`` keeps the momenta of ``atoms`` as they are. From a relaxed start about half of it
+        is left once the potential energy has its share.
     seed
         Seed of the momenta.
     sample_every
@@ -250,7 +250,16 @@ def relax(
 ) -> Atoms:
     """Return a copy of ``atoms`` at a minimum of the energy (L-BFGS, cell fixed).
 
-    Stops after ``steps`` steps in any case: a start for MD need not be converged.
+    Parameters
+    ----------
+    atoms
+        Start; left as it is.
+    calculator
+        Any ASE calculator; ``atoms.calc`` unless given.
+    fmax_eV_per_A
+        Length of the largest force at which to stop, eV/Å.
+    steps
+        Most steps; it stops after them in any case: a start for MD need not be converged.
 
     Raises
     ------

@@ -198,7 +198,9 @@ def test_choosing_has_the_numbers_of_the_cards() -> None:
         "parameters": [f"{card.architecture.num_parameters:,}" for card in cards],
         "force R2 against the teacher": [f"{error['r2']:.4f}" for error in errors],
         "force MAE, eV/Å: all": [f"{error['mae_eV_per_A']:.3f}" for error in errors],
-        "energy MAE, meV/atom": [f"{error['energy_mae_meV_per_atom']:.2f}" for error in errors],
+        "energy MAE within a molecule, meV/atom": [
+            f"{error['energy_mae_meV_per_atom']:.2f}" for error in errors
+        ],
     }.items():
         assert f"| {title} | {' | '.join(values)} |" in page
 

@@ -36,7 +36,9 @@ def configure(parser: Parser) -> None:
         metavar="STUDENT",
         help="with --from-flagged: which student (default: that of the configuration)",
     )
-    parser.add_argument("--threads", type=whole_number, default=1, metavar="N", help="(default: 1)")
+    parser.add_argument(
+        "--threads", type=whole_number, default=1, metavar="N", help="threads of torch (default: 1)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

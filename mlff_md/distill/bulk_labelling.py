@@ -63,7 +63,8 @@ def label_structures(
     out
         Folder of the shards, or file of a held-out set; read it with :meth:`Dataset.load`.
     teacher
-        Name of a teacher, or a picklable function without arguments that returns an ASE calculator.
+        Name of a teacher; from Python also a picklable function without arguments that returns
+        an ASE calculator.
     seed
         Seed of everything random.
     temperatures_K

@@ -247,7 +247,10 @@ class Dataset:
     def load(cls, source: str | Path | Sequence[str | Path]) -> Dataset:
         """Read a folder of shards, a file or several files (``.npz`` or ``.extxyz``).
 
-        A folder is read in the order of its shards' names.
+        Parameters
+        ----------
+        source
+            What to read; a folder in the order of its shards' names.
 
         Raises
         ------

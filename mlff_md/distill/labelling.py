@@ -85,7 +85,8 @@ def label(
     out
         Folder of the shards; read it with :meth:`Dataset.load`.
     teacher
-        Name of a teacher, or a picklable function without arguments that returns an ASE calculator.
+        Name of a teacher; from Python also a picklable function without arguments that returns
+        an ASE calculator.
     seed
         Seed of everything random.
     frames_per_molecule

@@ -72,7 +72,7 @@ class Guard:
         file: Path | None,
     ) -> None:
         self._inspector, self._policy = inspector, policy
-        self._every, self._batch = every * inspector.interval_factor, every
+        self._batch = every
         self._timestep_fs, self._file = timestep_fs, file
         self._ring: deque[_State] = deque(maxlen=every + BEFORE)
         self._last_inspected = -1
@@ -101,7 +101,9 @@ class Guard:
         if step % self._batch and not last:
             return None
         known = self._energies_known()
-        if known and step % self._every and not last:
+        # The inspector knows what it costs once it knows the structure.
+        every = self._batch * self._inspector.interval_factor
+        if known and step % every and not last:
             return None
         findings = self._inspector.inspect(atoms, current=True)
         entered = self._since is None
@@ -119,7 +121,7 @@ class Guard:
             self._write(atoms, findings, self._from_before())
             return reason
         fresh = {finding.kind for finding in findings} - self._told
-        if self._policy == "save" and (entered or step - self._last_written >= self._every):
+        if self._policy == "save" and (entered or step - self._last_written >= every):
             self._write(atoms, findings, self._from_before() if entered else [self._ring[-1]])
         if fresh:
             self._told |= fresh

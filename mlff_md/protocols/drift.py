@@ -71,7 +71,7 @@ def analyze_drift(
         Name of the conserved energy in a table, where it is not found by itself.
     thermostat
         Whether a thermostat or barostat acted, where the file does not tell. Without either word
-        the energy is judged as if none had.
+        the energy is judged as if none had, if it fluctuates little beside the kinetic energy.
     thresholds
         Limits, see :func:`mlff_md.protocols.thresholds.with_overrides`.
 

@@ -56,7 +56,7 @@ def _use(section: Mapping[str, Any]) -> list[str]:
 def _training(section: Mapping[str, Any]) -> list[str]:
     if not {"num_frames", "num_molecules"} <= set(section):
         return []
-    kinds = "kinds of periodic structures" if section.get("periodic") is True else "molecules"
+    kinds = "kinds of periodic structures" if section.get("periodic") is True else "structures"
     return [
         "",
         f"trained on  {section['num_frames']:,} frames of {section['num_molecules']:,} {kinds}",

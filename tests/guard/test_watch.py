@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +70,28 @@ def test_the_first_step_is_found_whatever_the_interval(every: int, tmp_path: Pat
         assert atoms.calc is None  # the student's forces must not be taken for labels
     before = kept[steps.index(expected - 3)]
     np.testing.assert_allclose(before.positions, frames[expected - 3].positions, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("engine", "many_from", "inspections"),
+    [("native", 2048, 21), ("native", 9, 3), ("torchscript", 2048, 3)],
+)
+def test_inspections_that_cost_an_evaluation_are_rarer(
+    engine: str, many_from: int, inspections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty steps, looked at every second one, or ten times more rarely."""
+    monkeypatch.setattr("mlff_md.guard.inspector.SORTED_FROM_ATOMS", many_from)
+    looked: list[Atoms] = []
+    inspect = Inspector.inspect
+
+    def counted(self: Inspector, atoms: Atoms, **options: Any) -> Any:
+        looked.append(atoms)
+        return inspect(self, atoms, **options)
+
+    monkeypatch.setattr(Inspector, "inspect", counted)
+    calculator = StudentForceFieldCalculator("ultra-tiny", engine=engine)
+    run_nve(molecule("CH3CH2OH"), calculator, steps=40, guard="warn", guard_every=2)
+    assert len(looked) == inspections
 
 
 def test_a_run_can_be_replayed_from_its_frames(tmp_path: Path) -> None:

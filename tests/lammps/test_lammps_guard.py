@@ -122,3 +122,17 @@ def test_plugin_off(tmp_path: Path, wheel_environment: dict[str, str]) -> None:
     assert with_plugin(sf6(), tmp_path, wheel_environment, guard="off").returncode == 0
     line = error_line(with_plugin(sf6(), tmp_path, wheel_environment, guard="maybe"))
     assert "cannot use 'guard maybe'" in line
+
+
+def test_pair_style_python_of_the_plugin(tmp_path: Path, wheel_environment: dict[str, str]) -> None:
+    """The same deck is under guard on both builds, by a variable or by the environment."""
+    write_data(tmp_path / "atoms.data", sf6(), ["S", "F"])
+    lines = "pair_style python 5.0\npair_coeff * * mlff_md.lammps.Student S F\n"
+    told = "variable mlff_student string ultra-tiny\nvariable mlff_guard string stop\n"
+    deck = DECK.replace("pair_style mlff guard GUARD\npair_coeff * * ultra-tiny ELEMENTS\n", lines)
+    line = error_line(run_plugin(told + deck, tmp_path, wheel_environment))
+    assert "outside of the training domain at step 0: the surroundings of atom 1 (S)" in line
+    free = run_plugin(deck, tmp_path, wheel_environment)
+    assert free.returncode == 0, free.stdout
+    line = error_line(run_plugin(deck, tmp_path, {**wheel_environment, "MLFF_MD_GUARD": "stop"}))
+    assert "outside of the training domain at step 0" in line

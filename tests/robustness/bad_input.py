@@ -280,7 +280,7 @@ OTHERS: Sequence[Case] = (
     Case("a damaged report", "report cut.json",
          "cut.json: not an mlff-md report: not JSON (Expecting ',' delimiter: line 17 column 21 (char 500))"),
     Case("a report from a newer version", "report newer.json",
-         "newer.json: report schema 9.0 cannot be read by this version (it reads 1.0); upgrade mlff-md"),
+         "newer.json: report schema 9.0 cannot be read by this version (it reads 1.1); upgrade mlff-md"),
     Case("a file that is no report", "report ethanol.xyz",
          "ethanol.xyz: not an mlff-md report: not JSON (Extra data: line 2 column 1 (char 2))"),
     Case("a file in the way", "report used/report.json --out a-file",
