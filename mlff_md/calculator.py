@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from mlff_md.engines import (
     load_exported,
     make_engine,
 )
+from mlff_md.engines.lock import one_at_a_time
 from mlff_md.errors import StructureError
 from mlff_md.limits import check_fits
 from mlff_md.student import Student, load_student
@@ -29,7 +31,8 @@ class StudentForceFieldCalculator(Calculator):
 
     Provides ``energy``, ``free_energy`` (the same), ``energies``, ``forces`` and, for structures
     periodic in all three directions, ``stress``, in ASE's units: eV, Å, eV/Å^3. A model
-    evaluation happens only when positions, cell, elements or periodicity have changed.
+    evaluation happens only when positions, cell, elements or periodicity have changed. Threads may
+    share one: it evaluates one structure after the other. One for each thread is faster.
 
     Parameters
     ----------
@@ -97,6 +100,7 @@ class StudentForceFieldCalculator(Calculator):
             "threads": threads,
         }
         self.n_evaluations = 0
+        self._lock = threading.RLock()
         self._state: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -119,6 +123,7 @@ class StudentForceFieldCalculator(Calculator):
             **self.engine.describe(),
         }
 
+    @one_at_a_time
     def evaluate(self, structures: Iterable[Atoms], max_edges: int = 200_000) -> list[Properties]:
         """Evaluate many structures: the torch engines batch, several times faster if small.
 
@@ -149,6 +154,7 @@ class StudentForceFieldCalculator(Calculator):
     # From here on: ASE's interface. ASE's own cache compares and copies whole Atoms objects, which
     # costs as much as a small student, so the comparison is done on the four arrays that matter.
 
+    @one_at_a_time
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -180,6 +186,7 @@ class StudentForceFieldCalculator(Calculator):
             atoms.pbc.copy(),
         )
 
+    @one_at_a_time
     def get_property(
         self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
     ) -> Any:
@@ -233,6 +240,7 @@ class StudentForceFieldCalculator(Calculator):
         # ASE's base class assigns this; the state is kept by calculate() alone.
         self._state = None
 
+    @one_at_a_time
     def forget_history(self) -> None:
         """Make the next evaluation depend on its structure alone, not on those before."""
         self.reset()

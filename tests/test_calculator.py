@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -178,3 +179,20 @@ def test_pickles_and_copies(calculator: StudentForceFieldCalculator, ethanol: At
     for other in (pickle.loads(pickle.dumps(calculator)), copy.deepcopy(calculator)):
         assert other.n_evaluations == 0
         assert np.array_equal(other.get_property("forces", ethanol), expected)
+
+
+@pytest.mark.parametrize("engine", ["native", "torchscript"])
+def test_threads_that_share_a_calculator_wait_for_each_other(engine: str) -> None:
+    calculator = StudentForceFieldCalculator("ultra-tiny", engine=engine)
+
+    def energy(k: int) -> float:
+        atoms = molecule(("C6H6", "H2O", "CH3OH")[k % 3])
+        atoms.rattle(0.05, seed=k)
+        atoms.calc = calculator
+        return atoms.get_potential_energy() + np.abs(atoms.get_forces()).max()
+
+    tries = range(600 if engine == "native" else 60)
+    alone = [energy(k) for k in tries]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(energy, tries))
+    np.testing.assert_allclose(together, alone, rtol=0.0, atol=1e-3)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlff_md.engines.assemble import Properties, assemble
 from mlff_md.engines.evaluation import Evaluation
+from mlff_md.engines.lock import one_at_a_time
 from mlff_md.graph import Graph, build_graph
 from mlff_md.neighbors import NeighborList
 
@@ -38,11 +40,13 @@ class Engine(ABC):
     def __init__(self, elements: tuple[str, ...], cutoff_A: float, skin_A: float) -> None:
         self.elements, self.cutoff_A, self.skin_A = elements, cutoff_A, skin_A
         self._neighbor_list = NeighborList(cutoff_A, skin_A)
+        self._lock = threading.RLock()
 
     @abstractmethod
     def evaluate(self, graph: Graph) -> Evaluation:
         """Evaluate a graph whose species refer to ``self.elements``."""
 
+    @one_at_a_time
     def compute(self, atoms: Atoms) -> Properties:
         """Evaluate a structure, reusing the neighbor list of the one before where possible.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mlff_md.engines.assemble import Properties, stress_of
 from mlff_md.engines.base import Engine
 from mlff_md.engines.evaluation import Evaluation
+from mlff_md.engines.lock import one_at_a_time
 from mlff_md.errors import ConfigError, StructureError
 from mlff_md.graph import Graph, build_graph, cell_volume, species_index
 from mlff_md.native import NativeKernel
@@ -79,12 +80,14 @@ class NativeEngine(Engine):
         self._geometry = b""
         self._volume_A3 = float("nan")
 
+    @one_at_a_time
     def evaluate(self, graph: Graph) -> Evaluation:
         """Evaluate a graph (see :class:`Engine`)."""
         return Evaluation(
             *self.kernel.evaluate(graph.species, graph.edges, graph.vectors, graph.local)
         )
 
+    @one_at_a_time
     def compute(self, atoms: Atoms) -> Properties:
         """Evaluate a structure in one call to the kernel (see :class:`Engine`)."""
         positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
@@ -107,6 +110,7 @@ class NativeEngine(Engine):
         stress = stress_of(virial, self._volume_A3)
         return Properties(float(energies.sum()), energies, forces, virial, stress)
 
+    @one_at_a_time
     def forget_history(self) -> None:
         """Forget the neighbor list, which orders the sums of large structures."""
         self.kernel.reset()
