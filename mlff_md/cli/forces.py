@@ -99,7 +99,7 @@ def _frames(
     if teacher is None and labelled(frames):
         return frames, None
     if teacher is None:
-        _tell(f"not every frame carries forces: labelling all of them with {name}")
+        _tell(f"not every frame carries forces of a teacher: labelling all of them with {name}")
     return frames, make_teacher(name)
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 COMMAND = "forces"
 
+_ROUNDING_EV_PER_A = 1e-4
+
 
 def analyze_forces(
     frames: Iterable[Atoms],
@@ -118,7 +120,7 @@ def run(
     Raises
     ------
     DataError
-        If there are no frames, or one has no forces and no teacher was given.
+        If there are no frames, or no teacher was given and one has no forces, or a student's.
     StructureError, SimulationError
         If a frame cannot be evaluated.
     """
@@ -140,6 +142,8 @@ def run(
         "reference_energies_eV": energies,
     }
     predicted = predict([_bare(atoms) for atoms in frames], calculator, progress)
+    if teacher is None:
+        _refuse_own(forces, predicted[1])
     arrays["predicted_energies_eV"], arrays["predicted_eV_per_A"] = predicted
     raw = Path(out) / "raw"
     claim_folder(raw, overwrite=overwrite)
@@ -191,8 +195,8 @@ def analyze(raw_folder: str | Path, thresholds: Mapping[str, Threshold] = THRESH
 
 
 def labelled(frames: Iterable[Atoms]) -> bool:
-    """Return whether every frame carries forces."""
-    return all(_stored(atoms, "forces") is not None for atoms in frames)
+    """Return whether every frame carries forces, and not those of a student."""
+    return all(_stored(atoms, "forces") is not None and not _by_student(atoms) for atoms in frames)
 
 
 def labels(frames: Iterable[Atoms]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -201,19 +205,38 @@ def labels(frames: Iterable[Atoms]) -> tuple[NDArray[np.float64], NDArray[np.flo
     Raises
     ------
     DataError
-        If a frame has no forces, or some that are not finite.
+        If a frame has no forces, those of a student, or some that are not finite.
     """
     energies, forces = [], []
     for index, atoms in enumerate(frames):
         stored = _stored(atoms, "forces")
         if stored is None:
             raise DataError(f"frame {index} carries no forces; give a teacher to label the frames")
+        if _by_student(atoms):
+            raise DataError(
+                f"frame {index} carries the forces of a student, not of a teacher; give one to "
+                "label the frames (--teacher gfn2-xtb)"
+            )
         if not np.isfinite(stored).all():
             raise DataError(f"frame {index} carries forces that are not finite")
         energy = _stored(atoms, "energy")
         energies.append(np.nan if energy is None else float(energy))
         forces.append(np.asarray(stored, dtype=np.float64))
     return np.array(energies), np.concatenate(forces)
+
+
+def _refuse_own(told_eV_per_A: NDArray[np.float64], own_eV_per_A: NDArray[np.float64]) -> None:
+    """Refuse labels that are the calculator's own forces: they would prove anything."""
+    apart = float(np.abs(told_eV_per_A - own_eV_per_A).max())
+    if apart <= _ROUNDING_EV_PER_A < 0.01 * np.abs(own_eV_per_A).max():
+        raise DataError(
+            f"the forces in the frames are the calculator's own (within {apart:.0e} eV/Å), not a "
+            "teacher's; give one to label the frames (--teacher gfn2-xtb)"
+        )
+
+
+def _by_student(atoms: Atoms) -> bool:
+    return getattr(atoms.calc, "name", None) == "studentforcefieldcalculator"  # ASE's name for it
 
 
 def _stored(atoms: Atoms, name: str) -> Any:
