@@ -50,6 +50,8 @@ private:
   void close();
   void check_masses();
   void check_system();
+  void check_exclusions() const;
+  bool has_atoms_in(int which_group) const;
   void announce();
 
   // One thread: layer by layer, exchanging features between ranks. Else, and in Python: the whole

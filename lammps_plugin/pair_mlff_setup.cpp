@@ -9,6 +9,7 @@
 #include "domain.h"
 #include "error.h"
 #include "force.h"
+#include "group.h"
 #include "memory.h"
 #include "neighbor.h"
 #include "pair_mlff.h"
@@ -28,6 +29,13 @@ namespace {
 // Masses within 1 % are those of one element; isotopes and repartitioned masses are not.
 bool same_mass(double a, double b) { return std::fabs(a / b - 1.0) < 0.01; }
 
+bool is_keyword(const std::string &word) {
+  for (const char *known : {"engine", "dtype", "threads", "device", "masses", "guard"})
+    if (word == known)
+      return true;
+  return false;
+}
+
 // Gives all ranks what rank 0 has.
 template <class Bytes> void broadcast(Bytes *bytes, MPI_Comm world, int me) {
   long long size = (long long)bytes->size();
@@ -43,10 +51,10 @@ template <class Bytes> void broadcast(Bytes *bytes, MPI_Comm world, int me) {
 void PairMLFF::settings(int narg, char **arg) {
   options_ = {};
   for (int k = 0; k < narg; k += 2) {
-    const std::string key = arg[k];
-    if (k + 1 == narg)
+    const bool alone = k + 1 == narg;
+    const std::string key = arg[k], value = alone ? "" : arg[k + 1];
+    if (alone && is_keyword(key))
       error->all(FLERR, "pair_style {}: {} needs a value", style_, key);
-    const std::string value = arg[k + 1];
     if (key == "engine")
       options_.engine = value;
     else if (key == "dtype" && (value == "float32" || value == "float64"))
@@ -63,9 +71,10 @@ void PairMLFF::settings(int narg, char **arg) {
       options_.guard = value == "stop";
     else
       error->all(FLERR,
-                 "pair_style {}: cannot use '{} {}'; there are engine NAME, dtype float32|float64, "
-                 "threads N, device NAME, masses check|any, guard stop|off",
-                 style_, key, value);
+                 "pair_style {}: cannot use '{}'; there are engine NAME, dtype float32|float64, "
+                 "threads N, device NAME, masses check|any, guard stop|off; the cutoff is the "
+                 "student's, and the student is named by pair_coeff",
+                 style_, alone ? key : key + " " + value);
   }
 }
 
@@ -240,6 +249,39 @@ void PairMLFF::check_system() {
                  "pair_style {}: atoms with bonds need 'special_bonds lj/coul 1 1 1', or bonded "
                  "neighbors are left out",
                  style_);
+  check_exclusions();
+}
+
+// Whether pairs of the student's atoms could be missing in the neighbor list. Others may be, such
+// as those of a wall that is NULL. Neighbor's flag and bits are not set yet at init_style().
+void PairMLFF::check_exclusions() const {
+  bool missing = false;
+  for (int k = 0; k < neighbor->nex_type; k++) {
+    const int one = neighbor->ex1_type[k], other = neighbor->ex2_type[k];
+    const bool valid = std::min(one, other) > 0 && std::max(one, other) <= atom->ntypes;
+    missing |= valid && species_[one] >= 0 && species_[other] >= 0; // else LAMMPS' own error
+  }
+  for (int k = 0; k < neighbor->nex_group; k++)
+    missing |= has_atoms_in(neighbor->ex1_group[k]) && has_atoms_in(neighbor->ex2_group[k]);
+  for (int k = 0; k < neighbor->nex_mol; k++)
+    missing |= has_atoms_in(neighbor->ex_mol_group[k]);
+  if (missing)
+    error->all(
+        FLERR,
+        "pair_style {}: neigh_modify exclude, or a fix that uses it such as gcmc, leaves out "
+        "neighbors of the student's atoms; write 'neigh_modify exclude none', and hold atoms still "
+        "with 'fix setforce 0 0 0' or by "
+        "leaving them out of the integrating fix, which costs the same",
+        style_);
+}
+
+bool PairMLFF::has_atoms_in(int which_group) const {
+  const int bit = group->bitmask[which_group];
+  int here = 0, anywhere = 0;
+  for (int i = 0; i < atom->nlocal; i++)
+    here |= (atom->mask[i] & bit) && species_[atom->type[i]] >= 0;
+  MPI_Allreduce(&here, &anywhere, 1, MPI_INT, MPI_MAX, world);
+  return anywhere;
 }
 
 // A wrong order of elements gives plausible nonsense: masses show it. A mass that is no element's
@@ -260,8 +302,10 @@ void PairMLFF::check_masses() {
   }
 }
 
-// Whether ghosts reach as far as the engine needs them; the same on all ranks.
+// Of a new list, the same on all ranks: whether ghosts reach as far as the engine needs them, and
+// whether atoms have come into a group that is excluded, as in the trials of fix gcmc.
 void PairMLFF::check_ghosts() {
+  check_exclusions();
   const double reach =
       (wide_ghosts() ? student_.spec.layers : 1) * student_.spec.cutoff_A + neighbor->skin;
   const bool single = comm->mode == Comm::SINGLE || !wide_ghosts();

@@ -24,6 +24,7 @@ pair_style mlff
 pair_coeff * * tiny H O
 run 0
 """
+HIDDEN = "neigh_modify exclude, or a fix that uses it such as gcmc, leaves out neighbors"
 
 
 def changed(old: str, new: str) -> str:
@@ -48,6 +49,16 @@ BAD = {
     "no pair_coeff": (changed("pair_coeff * * tiny H O\n", ""), "pair_coeff|coeffs are not set"),
     "units": (changed("units metal", "units lj"), "needs units metal or real, not lj"),
     "option": (changed("mlff\n", "mlff speed high\n"), "cannot use 'speed high'; there are engine"),
+    "cutoff": (
+        changed("mlff\n", "mlff 5.0\n"),
+        "cannot use '5.0'; there are engine NAME, .*; the cutoff is the student's, "
+        "and the student is named by pair_coeff",
+    ),
+    "no keyword": (changed("mlff\n", "mlff double\n"), "cannot use 'double'; there are engine"),
+    "odd words": (
+        changed("mlff\n", "mlff threads 1 tiny\n"),
+        "cannot use 'tiny'; there are engine",
+    ),
     "no value": (changed("mlff\n", "mlff engine\n"), "engine needs a value"),
     "threads": (changed("mlff\n", "mlff threads 0\n"), "threads must be at least 1"),
     "dtype": (changed("mlff\n", "mlff dtype half\n"), "cannot use 'dtype half'"),
@@ -139,6 +150,82 @@ def test_bonds_that_hide_neighbors(wheel_environment, tmp_path: Path) -> None:
     assert message in error_line(run(deck, tmp_path, wheel_environment))
     done = run(deck.replace("run 0", f"{message}\nrun 0"), tmp_path, wheel_environment)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("style", ["mlff", "python 5.0", "hybrid/overlay mlff zero 5.0"])
+@pytest.mark.parametrize(
+    "exclusion", ["type 1 2", "group hydrogens oxygens", "molecule/intra all", "molecule/inter all"]
+)
+def test_exclusions_that_hide_neighbors(
+    exclusion: str, style: str, ranks: int, wheel_environment, tmp_path: Path
+) -> None:
+    """Also after a first run; what was excluded before ``exclude none`` does no harm."""
+    write_data(tmp_path / "atoms.data", read(WATER), ["H", "O"])
+    deck = DECK.replace(
+        "read_data", "fix molecules all property/atom mol ghost yes\nread_data", 1
+    ).replace(" atoms.data", " atoms.data\nset type 1 mol 1\nset type 2 mol 2", 1)
+    if style.startswith("python"):
+        deck = deck.replace("* * tiny", "* * mlff_md.lammps.Student")
+    if style.startswith("hybrid"):
+        deck = deck.replace("* * tiny", "* * mlff tiny")
+        deck = deck.replace("run 0", "pair_coeff * * zero\nrun 0")
+    deck = deck.replace("pair_style mlff", f"pair_style {style}")
+    deck = deck.replace(
+        "run 0",
+        "group hydrogens type 1\ngroup oxygens type 2\n"
+        f"neigh_modify exclude {exclusion}\nneigh_modify exclude none\n"
+        f"run 0\nprint FIRST\nneigh_modify exclude {exclusion}\nrun 0\nprint SURVIVED",
+    )
+    done = run(deck, tmp_path, wheel_environment, ranks=ranks)
+    name = style.split()[0] if style.startswith("python") else "mlff"
+    assert f"pair_style {name}: {HIDDEN}" in error_line(done)
+    assert "\nFIRST" in done.stdout
+    assert "\nSURVIVED" not in done.stdout
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_exclusions_of_other_atoms(ranks: int, wheel_environment, tmp_path: Path) -> None:
+    """What a student does not see may be excluded, until its atoms come into the group."""
+    water = read(WATER)
+    wall = Atoms("He2", water.positions[:2] + 0.9)
+    write_data(tmp_path / "atoms.data", water + wall, ["H", "O", "He"])
+    deck = """
+units metal
+atom_style atomic
+read_data atoms.data
+pair_style hybrid/overlay mlff zero 5.0
+pair_coeff * * mlff tiny H O NULL
+pair_coeff * * zero
+group wall type 3
+group empty empty
+run 0
+print "BEFORE $(pe:%.9f)"
+neigh_modify exclude type 1 3 exclude type 3 3 exclude group wall all exclude group empty all
+run 0
+print "AFTER $(pe:%.9f)"
+group empty id 1
+run 0
+print SURVIVED
+"""
+    done = run(deck, tmp_path, wheel_environment, ranks=ranks)
+    assert HIDDEN in error_line(done)
+    before, after = (
+        re.search(rf"^{word} (\S+)$", done.stdout, flags=re.M) for word in ("BEFORE", "AFTER")
+    )
+    assert before, done.stdout
+    assert after, done.stdout
+    assert before[1] == after[1]
+    assert "\nSURVIVED" not in done.stdout
+
+
+def test_exclusions_of_a_fix(wheel_environment, tmp_path: Path) -> None:
+    """A trial of fix gcmc takes an atom out by excluding its pairs, in the middle of a run."""
+    write_data(tmp_path / "atoms.data", read(WATER), ["H", "O"])
+    deck = changed("run 0", "fix gas all gcmc 1 20 0 1 4711 300.0 -1.0 0.1\nrun 5\nprint SURVIVED")
+    done = run(deck, tmp_path, wheel_environment)
+    assert HIDDEN in error_line(done)
+    assert "\nSURVIVED" not in done.stdout
 
 
 def test_a_model_that_fails(wheel_environment, tmp_path: Path) -> None:
