@@ -167,6 +167,13 @@ def repeatability(data: StaticData, thresholds: Thresholds) -> Check:
     return make_check(data, thresholds, "repeatability", title, blind, value, summary, details)
 
 
+_WHERE = {
+    "stretch": "stretched by {:.5f}",
+    "copy": "copy moved by {:.4f} Å",
+    "disorder": "atoms moved by {:.4f} of the random displacements",
+}
+
+
 def _step_check(
     data: StaticData,
     thresholds: Thresholds,
@@ -186,7 +193,7 @@ def _step_check(
     worst = int(np.argmax(steps))
     value = float(steps[worst])
     path, at = data.text["cutoff.step_path"][worst], float(stage["step_at"][worst])
-    where = f"stretched by {at:.5f}" if path == "stretch" else f"copy moved by {at:.4f} Å"
+    where = _WHERE[path].format(at)
     failed = data.text.get("cutoff.failed", {})
     details = {"path": path, "at": at, "failed": failed, "float32_floor": floor}
     summary = f"largest step is {value:.1e} {unit} ({where})"

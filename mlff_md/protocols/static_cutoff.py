@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlff_md.errors import MlffError
+from mlff_md.pairs import complete_cell, half_pairs
 from mlff_md.protocols.static_evaluate import Array, Evaluation, Evaluator, rms
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _COPY_LIMIT = 200
 _CONTACT_A = 2.5
 _REACH_A = 9.0
 _DILATION = (0.97, 1.06)
+_DISORDER = 0.1  # displacements of the atoms of a crystal, in units of its shortest distance
 
 Path = Callable[[float], "Atoms"]
 
@@ -46,8 +48,9 @@ def cutoff(evaluate: Evaluator, atoms: Atoms, *, points: int, candidates: int) -
     Parameters
     ----------
     evaluate, atoms
-        What is evaluated. All structures are stretched; of a molecule up to 200 atoms
-        a second copy is also drawn away from the first.
+        What is evaluated. All structures are stretched. Of a molecule up to 200 atoms a second
+        copy is also drawn away from the first; where there is a cell, atoms are moved at random
+        as well, since a stretch need not bring any shell of a crystal across the cutoff.
     points
         Points of each scan.
     candidates
@@ -90,7 +93,17 @@ def _paths(atoms: Atoms) -> list[tuple[str, Path, float, float]]:
         return moved
 
     paths: list[tuple[str, Path, float, float]] = [("stretch", stretched, *_DILATION)]
-    if atoms.pbc.any() or len(atoms) > _COPY_LIMIT:
+    if atoms.pbc.any():
+        moves = np.random.default_rng(0).normal(size=(len(atoms), 3))
+        moves *= _DISORDER * _shortest_A(atoms)
+
+        def disordered(share: float) -> Atoms:
+            moved = atoms.copy()
+            moved.positions += share * moves
+            return moved
+
+        return [*paths, ("disorder", disordered, -1.0, 1.0)]
+    if len(atoms) > _COPY_LIMIT:
         return paths
     axis = _thinnest_axis(atoms.positions)
 
@@ -105,6 +118,18 @@ def _paths(atoms: Atoms) -> list[tuple[str, Path, float, float]]:
 
     contact = _contact(atoms.positions, axis)
     return [*paths, ("copy", parted, contact, contact + _REACH_A)]
+
+
+def _shortest_A(atoms: Atoms) -> float:
+    """Return the distance of the nearest atoms, or images, of a periodic structure, Å."""
+    cell = complete_cell(atoms.cell.array, atoms.pbc)
+    radius_A = _CONTACT_A
+    while True:
+        first, second, images = half_pairs(atoms.positions, cell, atoms.pbc, radius_A)
+        if len(first) or radius_A > _REACH_A:
+            vectors = atoms.positions[second] - atoms.positions[first] + images @ cell
+            return float(np.linalg.norm(vectors, axis=1).min(initial=radius_A))
+        radius_A *= 1.5
 
 
 def _thinnest_axis(positions: Array) -> Array:

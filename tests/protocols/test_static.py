@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 
 from mlff_md.calculator import StudentForceFieldCalculator
 from mlff_md.errors import ConfigError, DataError
@@ -165,6 +166,19 @@ def test_step_is_found_where_it_is_with_its_size(shifted: bool) -> None:
     assert found["step_at"][k] * 4.1 == pytest.approx(4.2, abs=1e-4)
     assert found["force_step_eV_per_A"][k] == pytest.approx(6 * 2e-3 / 4.2, rel=1e-3)
     assert found["energy_step_eV"][k] == pytest.approx(0.0 if shifted else 2e-3, abs=1e-7)
+
+
+def test_a_cutoff_between_two_shells_of_a_crystal_is_crossed() -> None:
+    """Stretching a perfect crystal brings no pair across; its atoms have to leave their places."""
+    argon = bulk("Ar", "fcc", a=5.3, cubic=True).repeat(2)
+    cut = LennardJones(epsilon=0.0103, sigma=3.4, rc=5.0, smooth=False)
+    found = checks(validate_static(argon, cut, mode="quick"))
+    assert found["cutoff_force_step"].verdict == "fail"
+    assert found["cutoff_force_step"].details["path"] == "disorder"
+    smooth = LennardJones(epsilon=0.0103, sigma=3.4, rc=5.0, ro=4.0, smooth=True)
+    found = checks(validate_static(argon, smooth, mode="quick"))
+    assert found["cutoff_force_step"].verdict == "pass"
+    assert found["cutoff_energy_step"].verdict == "pass"
 
 
 def test_level_of_an_error_is_told_from_rounding() -> None:
