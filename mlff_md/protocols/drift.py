@@ -8,7 +8,7 @@ is one replica; its interval then comes from within the run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from mlff_md.protocols import drift_checks, nve_checks, nve_energy
 from mlff_md.protocols.drift_read import read
 from mlff_md.protocols.drift_series import (
     MOST_ATOMS,
+    Array,
     EnergySeries,
     Trajectory,
     long_enough,
@@ -32,6 +33,22 @@ from mlff_md.protocols.records import Check, Report, Threshold, overall_verdict
 from mlff_md.protocols.thresholds import THRESHOLDS
 
 _DRIFT_BLIND = "anything but the energy: rerun with validate-nve for the other checks"
+
+
+@dataclass(frozen=True)
+class _ToldRun(MdRun):
+    """A run whose file may tell the temperature itself: it alone knows of constraints.
+
+    A whole number of degrees of freedom could not carry it where energies are per atom.
+    """
+
+    told_temperature_K: Array | None = None
+
+    @property
+    def temperature_K(self) -> Array:
+        """Temperature of the file; else by 3 N - 3 degrees of freedom."""
+        told = self.told_temperature_K
+        return super().temperature_K if told is None else told
 
 
 def analyze_drift(
@@ -227,7 +244,10 @@ def _md_run(run: EnergySeries) -> MdRun:
     kinetic = run.kinetic_eV if run.kinetic_eV is not None else np.zeros(n)
     step = run.timestep_fs or run.spacing_fs
     freedom = max(1, 3 * run.n_atoms - 3) if run.kinetic_eV is not None else 0
-    return MdRun(
+    told = run.temperature_K
+    if told is not None and not (np.isfinite(told).all() and np.mean(told) > 0.0):
+        told = None
+    return _ToldRun(
         time_fs=run.time_fs - run.time_fs[0],
         potential_energy_eV=run.energy_eV - kinetic,
         kinetic_energy_eV=kinetic,
@@ -241,4 +261,5 @@ def _md_run(run: EnergySeries) -> MdRun:
         n_atoms=run.n_atoms,
         # As many as a file says could take all memory, and no check of energies needs them.
         atoms=Atoms(),
+        told_temperature_K=told,
     )

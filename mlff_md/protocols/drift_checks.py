@@ -62,6 +62,7 @@ def ensemble(runs: Sequence[EnergySeries], thresholds: Thresholds) -> Check:
     """Whether the energy was free of a bath: only then does it have to be conserved."""
     limit = thresholds["ensemble"]
     baths = sorted({run.bath for run in runs if run.bath not in (None, "unknown")})
+    counted = sorted({run.counted_bath for run in runs if run.counted_bath is not None})
     ratios = [
         detrended_rms(run.energy_eV) / detrended_rms(run.kinetic_eV)
         for run in runs
@@ -75,6 +76,8 @@ def ensemble(runs: Sequence[EnergySeries], thresholds: Thresholds) -> Check:
         summary += "; print the conserved quantity (LAMMPS: econserve), or run at constant energy"
     elif all(run.bath is None for run in runs):
         summary = "no bath acted, as far as is told"
+        if counted:
+            summary = f"{', '.join(counted)} acted; its energy is counted (econserve)"
     elif math.isnan(value):
         verdict = "inconclusive"
         summary = (
@@ -100,7 +103,7 @@ def ensemble(runs: Sequence[EnergySeries], thresholds: Thresholds) -> Check:
         source=limit.source,
         blind_to="weak baths; constraints, which conserve energy but take degrees of freedom",
         summary=summary,
-        details={"bath": baths},
+        details={"bath": baths, "counted": counted},
     )
 
 

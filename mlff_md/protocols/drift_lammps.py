@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -35,6 +35,10 @@ ARGON_NOTE = (
 _BATH = re.compile(
     r"^(nvt|npt|nph|langevin|temp/|press/|gle|gjf|nvk|bd|brownian|tgnvt|tgnpt|heat|ttm|"
     r"ipi|rigid/n[vp][tph]|bocs|viscous|efield|drag|spring|deform|move|adapt)"
+)
+# Those whose exchange of energy is in econserve; Langevin's is where it is tallied.
+_COUNTED = re.compile(
+    r"^(nvt|npt|nph|temp/|gle|tgnvt|tgnpt|rigid/n[vp][tph]|bocs|langevin.* tally$)"
 )
 _COMMAND = re.compile(
     r"^(units|timestep|fix|unfix|run|minimize|rerun|thermo_modify|clear)\s+(.*?)(?:#.*)?$"
@@ -179,7 +183,8 @@ def _follow(
         value = number(rest[0])
         return value if value > 0.0 else timestep
     elif name == "fix" and len(rest) > 2:
-        fixes[rest[0]] = rest[2]
+        tallied = "tally yes" in " ".join(rest)
+        fixes[rest[0]] = f"{rest[2]} tally" if tallied else rest[2]
     elif name == "unfix":
         fixes.pop(rest[0], None)
     elif name == "thermo_modify" and "norm" in rest[:-1]:
@@ -249,10 +254,7 @@ def _series(
     else:
         energy = scale * _numbers(total)
     check_finite(times, energy)
-    baths = sorted({name for name in table.fixes.values() if _BATH.match(name)})
-    bath: str | None = f"fix {', '.join(baths)}" if baths and conserved is None else None
-    if not table.fixes:
-        bath = "unknown"
+    bath, counted = _baths(table, conserved is not None)
     return EnergySeries(
         times,
         energy,
@@ -263,17 +265,38 @@ def _series(
         time_quantum,
         bath,
         "Econserve" if conserved else "TotEng",
+        temperature_K=_temperature(table, kelvin),
+        counted_bath=counted,
     )
+
+
+def _baths(table: _Table, conserved: bool) -> tuple[str | None, str | None]:
+    """Return the bath that is not in the energy, and the one that the conserved energy counts."""
+    if not table.fixes:
+        return "unknown", None
+    baths = sorted({name for name in table.fixes.values() if _BATH.match(name)})
+    told = f"fix {', '.join(baths)}" if baths else None
+    if told is None or not conserved:
+        return told, None
+    missed = [name for name in baths if not _COUNTED.match(name)]
+    if not missed:
+        return None, told
+    # Others may be in the potential energy (fix_modify energy yes); what fluctuates will tell.
+    untallied = [name for name in missed if name.startswith("langevin")]
+    return (f"fix {', '.join(untallied)} (tally no)" if untallied else "unknown"), None
 
 
 def _kinetic(table: _Table, scale: float, kelvin: float, n_atoms: int) -> np.ndarray | None:
     kinetic = table.column("kineng", "ke")
     if kinetic is not None:
         return scale * _numbers(kinetic)
+    temperature = _temperature(table, kelvin)
+    return None if temperature is None else 1.5 * (n_atoms - 1) * BOLTZMANN_EV_PER_K * temperature
+
+
+def _temperature(table: _Table, kelvin: float) -> np.ndarray | None:
     temperature = table.column("temp", "temperature")
-    if temperature is None:
-        return None
-    return 1.5 * (n_atoms - 1) * BOLTZMANN_EV_PER_K * kelvin * _numbers(temperature)
+    return None if temperature is None else kelvin * _numbers(temperature)
 
 
 def _numbers(tokens: Sequence[str]) -> np.ndarray:
@@ -288,25 +311,27 @@ def _joined(runs: list[EnergySeries]) -> list[EnergySeries]:
         goes_on = (
             run.time_fs[0] == last.time_fs[-1]
             and abs(run.energy_eV[0] - last.energy_eV[-1]) <= 2.0 * max(run.quantum_eV, 1e-12)
-            and (run.n_atoms, run.timestep_fs, run.bath, run.quantity)
-            == (last.n_atoms, last.timestep_fs, last.bath, last.quantity)
-            and (run.kinetic_eV is None) == (last.kinetic_eV is None)
+            and _same(run) == _same(last)
         )
         if not goes_on:
             joined.append(run)
             continue
-        kinetic = None
-        if run.kinetic_eV is not None and last.kinetic_eV is not None:
-            kinetic = np.concatenate([last.kinetic_eV, run.kinetic_eV[1:]])
-        joined[-1] = EnergySeries(
-            np.concatenate([last.time_fs, run.time_fs[1:]]),
-            np.concatenate([last.energy_eV, run.energy_eV[1:]]),
-            kinetic,
-            last.n_atoms,
-            last.timestep_fs,
-            max(last.quantum_eV, run.quantum_eV),
-            last.time_quantum_fs,
-            last.bath,
-            last.quantity,
+        joined[-1] = replace(
+            last,
+            time_fs=np.concatenate([last.time_fs, run.time_fs[1:]]),
+            energy_eV=np.concatenate([last.energy_eV, run.energy_eV[1:]]),
+            kinetic_eV=_after(last.kinetic_eV, run.kinetic_eV),
+            temperature_K=_after(last.temperature_K, run.temperature_K),
+            quantum_eV=max(last.quantum_eV, run.quantum_eV),
         )
     return joined
+
+
+def _same(run: EnergySeries) -> tuple[object, ...]:
+    """Return what two parts of one run have in common."""
+    columns = (run.kinetic_eV is None, run.temperature_K is None)
+    return run.n_atoms, run.timestep_fs, run.bath, run.counted_bath, run.quantity, columns
+
+
+def _after(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
+    return None if first is None or second is None else np.concatenate([first, second[1:]])

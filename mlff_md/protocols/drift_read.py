@@ -10,11 +10,18 @@ import numpy as np
 
 from mlff_md.errors import ConfigError, DataError, MissingDependencyError
 from mlff_md.protocols.drift_lammps import is_lammps_log, read_log
-from mlff_md.protocols.drift_series import EnergySeries, Trajectory, check_finite, told_atoms
+from mlff_md.protocols.drift_series import (
+    Array,
+    EnergySeries,
+    Trajectory,
+    check_finite,
+    told_atoms,
+)
 from mlff_md.protocols.drift_tables import read_table
 from mlff_md.protocols.nve_data import load as load_nve
 from mlff_md.protocols.raw import raw_of
 from mlff_md.units import ASE_TIME_UNIT_FS
+from mlff_md.velocities import degrees_of_freedom, kinetic_temperature
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -74,10 +81,12 @@ def read(
         if is_lammps_log(text):
             runs, notes = read_log(text, units=units, timestep_fs=timestep_fs, n_atoms=n_atoms)
             return Trajectory(f"LAMMPS log {path.name}", tuple(runs), tuple(notes))
-        run = read_table(text, units=units, timestep_fs=timestep_fs, n_atoms=n_atoms, column=column)
+        run, notes = read_table(
+            text, units=units, timestep_fs=timestep_fs, n_atoms=n_atoms, column=column
+        )
     except DataError as error:
         raise DataError(f"{path.name}: {error}") from error
-    return Trajectory(f"table {path.name}", (run,))
+    return Trajectory(f"table {path.name}", (run,), tuple(notes))
 
 
 def _own(folder: Path) -> Trajectory:
@@ -96,6 +105,7 @@ def _own(folder: Path) -> Trajectory:
             replica.run.n_atoms,
             replica.run.timestep_fs,
             bath=None,
+            temperature_K=replica.run.temperature_K,
         )
         for replica in data.replicas
         if replica.run is not None
@@ -146,8 +156,20 @@ def _frames(path: Path, timestep_fs: float | None, every: int | None) -> Traject
         len(frames[0]),
         timestep_fs,
         bath=_bath(description, frames),
+        temperature_K=_temperature(frames[0], np.array(kinetic)),
     )
     return Trajectory(f"trajectory {path.name}", (run,))
+
+
+def _temperature(first: Atoms, kinetic_eV: Array) -> Array | None:
+    """Return temperatures by the structure: it knows constraints, and rigid motion at the start."""
+    try:
+        with np.errstate(all="ignore"):
+            freedom = degrees_of_freedom(first)
+    except (NotImplementedError, ArithmeticError, ValueError):
+        # Constraints that do not count themselves, or positions that are no numbers.
+        return None
+    return kinetic_temperature(kinetic_eV, freedom) if freedom > 0 else None
 
 
 def _read_frames(path: Path) -> list[Atoms]:

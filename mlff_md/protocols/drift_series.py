@@ -19,6 +19,8 @@ MIN_SAMPLES = 10
 MOST_ATOMS = 10**12  # of any simulation; a file that tells of more is damaged
 # Pieces much shorter than the longest say nothing and would widen the interval over the runs.
 _SHORTEST_SHARE = 0.2
+# Programs differ by as much in Boltzmann's constant and the units of energy.
+_CONSTANTS_DIFFER = 1e-5
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class EnergySeries:
         the file does not tell.
     quantity
         Name of the energy in the file.
+    temperature_K
+        Temperature by the file's own count of degrees of freedom, shape (n,), or ``None``.
+    counted_bath
+        A bath whose exchange the energy counts in, so that it is conserved all the same.
     """
 
     time_fs: Array
@@ -55,6 +61,8 @@ class EnergySeries:
     time_quantum_fs: float = 0.0
     bath: str | None = "unknown"
     quantity: str = "total energy"
+    temperature_K: Array | None = None
+    counted_bath: str | None = None
 
     @property
     def spacing_fs(self) -> float:
@@ -171,20 +179,42 @@ def long_enough(pieces: Sequence[EnergySeries]) -> tuple[list[EnergySeries], lis
     return kept, [f"{dropped} short runs were left out"] if dropped else []
 
 
-def atoms_from_temperature(kinetic_eV: Array, temperature_K: Array) -> int | None:
-    """Return N if kinetic energy and temperature agree on 2 K = 3 N k_B T, else ``None``."""
-    warm = temperature_K > 0.0
+def freedom_from_temperature(
+    kinetic_eV: Array, temperature_K: Array, kinetic_quantum_eV: float, temperature_quantum_K: float
+) -> int | None:
+    """Return the degrees of freedom f of 2 K = f k_B T, if the printed digits leave one.
+
+    Parameters
+    ----------
+    kinetic_eV, temperature_K
+        Kinetic energies and temperatures of the samples, shape (n,).
+    kinetic_quantum_eV, temperature_quantum_K
+        Last digits that they were printed with: each is off by up to half of it.
+
+    Returns
+    -------
+    int or None
+        ``None`` if the samples leave several f, or contradict one another.
+    """
+    warm = (temperature_K > temperature_quantum_K) & np.isfinite(kinetic_eV + temperature_K)
     if not warm.any():
         return None
-    atoms = 2.0 * kinetic_eV[warm] / (3.0 * BOLTZMANN_EV_PER_K * temperature_K[warm])
-    middle = float(np.median(atoms))
-    if not 0.5 < middle < MOST_ATOMS or abs(middle - round(middle)) > max(0.05, 0.002 * middle):
+    kinetic = 2.0 * kinetic_eV[warm] / BOLTZMANN_EV_PER_K
+    kinetic_error = kinetic_quantum_eV / BOLTZMANN_EV_PER_K
+    kelvin, kelvin_error = temperature_K[warm], 0.5 * temperature_quantum_K
+    least = float(np.max((kinetic - kinetic_error) / (kelvin + kelvin_error)))
+    most = float(np.min((kinetic + kinetic_error) / (kelvin - kelvin_error)))
+    least, most = least * (1.0 - _CONSTANTS_DIFFER), most * (1.0 + _CONSTANTS_DIFFER)
+    if not (0.5 < least and most < 3 * MOST_ATOMS) or math.ceil(least) != math.floor(most):
         return None
-    return round(middle)
+    return math.ceil(least)
 
 
 def _take(run: EnergySeries, index: NDArray[np.intp]) -> EnergySeries:
-    kinetic = None if run.kinetic_eV is None else run.kinetic_eV[index]
     return replace(
-        run, time_fs=run.time_fs[index], energy_eV=run.energy_eV[index], kinetic_eV=kinetic
+        run,
+        time_fs=run.time_fs[index],
+        energy_eV=run.energy_eV[index],
+        kinetic_eV=None if run.kinetic_eV is None else run.kinetic_eV[index],
+        temperature_K=None if run.temperature_K is None else run.temperature_K[index],
     )

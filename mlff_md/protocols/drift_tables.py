@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from mlff_md.errors import ConfigError, DataError
+from mlff_md.protocols.drift_columns import Column, Roles, roles
 from mlff_md.protocols.drift_series import (
     Array,
     EnergySeries,
-    atoms_from_temperature,
     check_finite,
+    freedom_from_temperature,
     number,
     quantum,
 )
-from mlff_md.units import BOLTZMANN_EV_PER_K, KJ_PER_MOL_PER_EV
+from mlff_md.units import BOLTZMANN_EV_PER_K
 
-ENERGY_UNITS: Mapping[str, float] = {
-    "ev": 1.0,
-    "mev": 1e-3,
-    "kj/mol": 1.0 / KJ_PER_MOL_PER_EV,
-    "kj/mole": 1.0 / KJ_PER_MOL_PER_EV,
-    "kcal/mol": 4.184 / KJ_PER_MOL_PER_EV,
-    "kcal/mole": 4.184 / KJ_PER_MOL_PER_EV,
-    "hartree": 27.21138602,
-    "ha": 27.21138602,
-    "ry": 13.60569301,
-}
-_TIME_UNITS: Mapping[str, float] = {"fs": 1.0, "ps": 1e3, "ns": 1e6}
-_TOTAL = ("conserved", "econserv", "hlfpot", "cons qty", "etot", "toteng", "total", "e_tot")
-_POTENTIAL = ("epot", "poteng", "potential", "e_pot")
-_KINETIC = ("ekin", "kineng", "kinetic", "e_kin")
-_UNIT = re.compile(r"[\[({]\s*([^\])}]+?)\s*[\])}]")
+# What ASE's MDLogger heads its table with: its temperature is 2 K / (3 N k_B) without constraints.
+_OF_ASE = {"etot[ev]", "epot[ev]", "ekin[ev]", "t[k]"}
+
+
+@dataclass(frozen=True)
+class _Printed:
+    """Numbers of one column as printed, and its unit."""
+
+    tokens: list[str]
+    unit: float = 1.0
+
+    @property
+    def values(self) -> Array:
+        return self.unit * np.array([number(token) for token in self.tokens])
+
+    @property
+    def quantum(self) -> float:
+        return self.unit * quantum(self.tokens)
 
 
 def read_table(
@@ -43,16 +47,16 @@ def read_table(
     timestep_fs: float | None,
     n_atoms: int | None,
     column: str | None,
-) -> EnergySeries:
-    """Return the one run of a table, possibly with restarts in it.
+) -> tuple[EnergySeries, list[str]]:
+    """Return the one run of a table, possibly with restarts in it, and notes on what was taken.
 
     Parameters
     ----------
     text
         Table with a header: ASE's ``Time[ps] Etot[eV] ...``, ``.xvg`` with legends, or names
-        with units in parentheses, separated by commas or blanks.
+        with units in brackets or behind (``time_fs``), separated by commas or blanks.
     units
-        Unit of energy, where the header does not tell.
+        Unit of energy, where the header does not tell, or tells one that is unknown.
     timestep_fs, n_atoms
         What the table does not tell.
     column
@@ -65,134 +69,145 @@ def read_table(
     ConfigError
         If a unit is unknown.
     """
-    names, rows = _xvg(text) if re.search(r"^@\s", text, re.M) else _columns(text)
+    xvg = re.search(r"^@\s", text, re.M)
+    names, rows, notes = _xvg(text) if xvg else _columns(text, column)
     if len(rows) < 2:
         raise DataError(f"the table has {len(rows)} complete rows: too few for a slope")
-    columns = {name: [row[k] for row in rows] for k, name in enumerate(names)}
-    time_name = _find(names, ("time",))
-    if time_name is not None:
-        unit = _unit_of(time_name) or "ps"
-        if unit not in _TIME_UNITS:
-            raise ConfigError(f"the unit of time {unit!r} is unknown; use fs, ps or ns")
-        times = _TIME_UNITS[unit] * _numbers(columns[time_name])
-        time_quantum = _TIME_UNITS[unit] * quantum(columns[time_name])
-    else:
-        step_name = _find(names, ("step",))
-        if step_name is None or timestep_fs is None:
-            raise DataError(
-                f"the table has no column of times, only {', '.join(names)}; with a column of "
-                "steps pass the time step (--timestep-fs)"
-            )
-        times, time_quantum = timestep_fs * _numbers(columns[step_name]), 0.0
-    total_name = _total_name(names, column)
-    kinetic_name, potential_name = _find(names, _KINETIC), _find(names, _POTENTIAL)
-    temperature = columns.get(_find(names, ("t[k]", "temp")) or "")
-    kinetic = None
-    if kinetic_name is not None:
-        kinetic = _energy_unit(kinetic_name, units) * _numbers(columns[kinetic_name])
-    if total_name is not None:
-        factor = _energy_unit(total_name, units)
-        energy, printed = factor * _numbers(columns[total_name]), columns[total_name]
-    elif potential_name is not None and kinetic is not None:
-        factor, printed = _energy_unit(potential_name, units), columns[potential_name]
-        energy = factor * _numbers(printed) + kinetic
-    else:
+    columns = [Column.of(name) for name in names]
+    role = roles(columns, column)
+    times, time_quantum, said = _times(columns, rows, role, timestep_fs)
+    notes += said
+    if column is not None and role.total is None:
+        raise ConfigError(f"there is no column {column!r}; there are {', '.join(names)}")
+    kinetic = _energies(columns, rows, role.kinetic, units)
+    temperature = None if role.temperature is None else _cells(rows, role.temperature)
+    energy_at = role.potential if role.total is None else role.total
+    printed = _energies(columns, rows, energy_at, units)
+    if printed is None or energy_at is None or (role.total is None and kinetic is None):
         raise DataError(
             f"the table has no total energy, only {', '.join(names)}; name the column (--column)"
         )
+    energy, quantity = printed.values, names[energy_at]
+    if role.total is None and role.kinetic is not None and kinetic is not None:
+        energy, quantity = energy + kinetic.values, f"{quantity} + {names[role.kinetic]}"
     check_finite(times, energy)
-    per_atom = "/n" in (total_name or potential_name or "").lower()
-    count = n_atoms or _count(kinetic, temperature, per_atom=per_atom)
+    per_atom = columns[energy_at].per_atom
+    count = n_atoms or (1 if per_atom else None)
     if count is None:
-        raise DataError("the table does not tell the number of atoms; pass it (--n-atoms)")
+        count, said = _count(names, kinetic, temperature)
+        notes += said
     scale = count if per_atom else 1
-    if kinetic is None and temperature is not None:
-        kinetic = 1.5 * count / scale * BOLTZMANN_EV_PER_K * _numbers(temperature)
-    return EnergySeries(
+    kelvin = None if temperature is None else temperature.values
+    motion = None if kinetic is None else scale * kinetic.values
+    if motion is None and kelvin is not None:
+        motion = 1.5 * count * BOLTZMANN_EV_PER_K * kelvin
+    run = EnergySeries(
         times,
         scale * energy,
-        None if kinetic is None else scale * kinetic,
+        motion,
         count,
         timestep_fs,
-        scale * factor * quantum(printed),
+        scale * printed.quantum,
         time_quantum,
         "unknown",
-        total_name or f"{potential_name} + {kinetic_name}",
+        quantity,
+        temperature_K=kelvin,
     )
+    return run, notes
 
 
-def _total_name(names: Sequence[str], asked: str | None) -> str | None:
-    if asked is None:
-        return next((found for word in _TOTAL if (found := _find(names, (word,)))), None)
-    found = next((name for name in names if asked.lower() in name.lower()), None)
-    if found is None:
-        raise ConfigError(f"there is no column {asked!r}; there are {', '.join(names)}")
-    return found
+def _times(
+    columns: Sequence[Column], rows: list[list[str]], role: Roles, timestep_fs: float | None
+) -> tuple[Array, float, list[str]]:
+    """Return times and their last digit, fs, and a note where their unit is not told."""
+    if role.time is not None:
+        clock = _cells(rows, role.time, columns[role.time].time_unit())
+        untold = columns[role.time].unit is None
+        note = ["times are taken as ps: the table does not say"] if untold else []
+        return clock.values, clock.quantum, note
+    if role.step is None or timestep_fs is None:
+        raise DataError(
+            f"the table has no column of times, only {', '.join(c.name for c in columns)}; with a "
+            "column of steps pass the time step (--timestep-fs)"
+        )
+    return timestep_fs * _cells(rows, role.step).values, 0.0, []
 
 
-def _count(kinetic: Array | None, temperature: list[str] | None, *, per_atom: bool) -> int | None:
-    """Return the number of atoms as far as the table tells; any does for energies per atom."""
-    if per_atom:
-        return 1
+def _cells(rows: list[list[str]], at: int, unit: float = 1.0) -> _Printed:
+    return _Printed([row[at] for row in rows], unit)
+
+
+def _energies(
+    columns: Sequence[Column], rows: list[list[str]], at: int | None, units: str | None
+) -> _Printed | None:
+    return None if at is None else _cells(rows, at, columns[at].energy_unit(units))
+
+
+def _count(
+    names: Sequence[str], kinetic: _Printed | None, temperature: _Printed | None
+) -> tuple[int, list[str]]:
+    """Return the number of atoms as far as kinetic energy and temperature tell, and a note.
+
+    They tell the degrees of freedom, f. ASE's logger takes 3 N where nothing is constrained;
+    others take off the total momentum and every rigid bond, so that f alone tells no N.
+    """
+    asked = "the table does not tell the number of atoms; pass it (--n-atoms)"
     if kinetic is None or temperature is None:
-        return None
-    return atoms_from_temperature(kinetic, _numbers(temperature))
+        raise DataError(asked)
+    freedom = freedom_from_temperature(
+        kinetic.values, temperature.values, kinetic.quantum, temperature.quantum
+    )
+    if freedom is None or freedom % 3:
+        raise DataError(asked)
+    count = freedom // 3
+    if not {name.lower() for name in names} >= _OF_ASE:
+        raise DataError(
+            f"{asked}: kinetic energy and temperature tell {freedom} degrees of freedom, of "
+            f"{count} atoms (3N), or {count + 1} (3N-3), or more with constraints"
+        )
+    note = f"{count} atoms, from kinetic energy and temperature; with constraints pass --n-atoms"
+    return count, [note]
 
 
-def _columns(text: str) -> tuple[list[str], list[list[str]]]:
-    """Return names and rows of a table with a header line; repeated headers are skipped."""
+def _columns(text: str, asked: str | None) -> tuple[list[str], list[list[str]], list[str]]:
+    """Return names and rows of a table with a header line; repeated headers are skipped.
+
+    Only the columns that are used have to hold numbers: OpenMM prints progress as ``0.1%`` and
+    the time that remains as ``--`` or ``0:12``.
+    """
     lines = [line.strip().lstrip("#").strip() for line in text.split("\n")[:-1]]
     lines = [line for line in lines if line]
     comma = sum("," in line for line in lines[:5]) >= min(2, len(lines))
     split = re.compile(r"\s*,\s*" if comma else r"\s+").split
     table = [[word.strip('"') for word in split(line)] for line in lines]
-    rows = [words for words in table if len(words) > 1 and all(map(_is_number, words))]
-    if table and table[0] in rows:
+    if table and len(table[0]) > 1 and all(map(_is_number, table[0])):
         raise DataError("the table has no header with the names of its columns")
-    width = len(rows[0]) if rows else 0
     # "Total Energy  Kinetic Energy": blanks stand within names where two stand between them.
     headers = [table[0], re.split(r"\s{2,}|\t", lines[0])] if table else []
-    names = next((words for words in headers if len(words) == width), None)
-    if names is None:
-        what = " ".join(headers[0])[:60] if headers else ""
-        raise DataError(f"the table has no rows of numbers below a header ({what!r})")
-    return names, [words for words in rows if len(words) == width]
+    for names in headers:
+        used = roles([Column.of(name) for name in names], asked).used or range(len(names))
+        wide = [words for words in table[1:] if len(words) == len(names) > 1 and words != names]
+        rows = [words for words in wide if all(_is_number(words[k]) for k in used)]
+        if rows:
+            lost = len(wide) - len(rows)
+            note = [f"{lost} rows of the table hold no numbers and were left out"] if lost else []
+            return names, rows, note
+    what = " ".join(headers[0])[:60] if headers else ""
+    raise DataError(f"the table has no rows of numbers below a header ({what!r})")
 
 
-def _xvg(text: str) -> tuple[list[str], list[list[str]]]:
+def _xvg(text: str) -> tuple[list[str], list[list[str]], list[str]]:
     """Return names (with units) and rows of a GROMACS .xvg file."""
     axis = re.search(r'@\s+xaxis\s+label\s+"([^"]*)"', text)
     units = re.search(r'@\s+yaxis\s+label\s+"([^"]*)"', text)
-    energy = _UNIT.search(units[1]) if units else None
-    names = [axis[1] if axis else "Time (ps)"]
+    energy = re.search(r"[\[({][^\])}]+[\])}]", units[1]) if units else None
+    names = [axis[1] if axis else "Time"]
     for legend in re.findall(r'@\s+s\d+\s+legend\s+"([^"]*)"', text):
         known = "temp" in legend.lower() or energy is None
-        names.append(legend if known else f"{legend} ({energy[1]})")  # type: ignore[index]
+        names.append(legend if known else f"{legend} {energy[0]}")  # type: ignore[index]
     lines = text.split("\n")[:-1]
     rows = [line.split() for line in lines if line.strip() and line.lstrip()[0] not in "#@&"]
-    return names, [row for row in rows if len(row) == len(names)]
-
-
-def _find(names: Sequence[str], words: Sequence[str]) -> str | None:
-    return next((name for word in words for name in names if word in name.lower()), None)
-
-
-def _unit_of(name: str) -> str | None:
-    found = _UNIT.search(name)
-    return found[1].lower() if found else None
-
-
-def _energy_unit(name: str, asked: str | None) -> float:
-    unit = (_unit_of(name) or asked or "").lower()
-    if unit not in ENERGY_UNITS:
-        known = "eV, kJ/mol, kcal/mol, hartree"
-        what = f"the unit {unit!r} is unknown" if unit else f"the column {name!r} tells no unit"
-        raise ConfigError(f"{what}; say which it is (--units): {known}")
-    return ENERGY_UNITS[unit]
-
-
-def _numbers(tokens: Sequence[str]) -> Array:
-    return np.array([number(token) for token in tokens])
+    return names, [row for row in rows if len(row) == len(names)], []
 
 
 def _is_number(word: str) -> bool:
