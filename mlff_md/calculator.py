@@ -107,6 +107,11 @@ class StudentForceFieldCalculator(Calculator):
         """Pickle and copy as a new calculator with the same options: engines hold native code."""
         return _rebuild, (self.student, self._options)
 
+    def __repr__(self) -> str:
+        told = {**self.engine.describe(), "skin_A": self.engine.skin_A}
+        options = "".join(f", {name}={value!r}" for name, value in told.items())
+        return f"{type(self).__name__}({self.student.name!r}{options})"
+
     def describe(self) -> Mapping[str, Any]:
         """Return what a report's provenance needs: student, file hash, engine, dtype, device."""
         told: dict[str, Any] = {

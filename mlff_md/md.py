@@ -291,6 +291,11 @@ def _prepare(atoms: Atoms, calculator: Any) -> Atoms:
     calculator = calculator if calculator is not None else atoms.calc
     if calculator is None:
         raise ConfigError("there is no calculator: pass one, or set atoms.calc")
+    if not hasattr(calculator, "get_property"):
+        raise ConfigError(
+            f"{calculator!r:.60} is no ASE calculator; a student's is "
+            "StudentForceFieldCalculator(NAME), a teacher's mlff_md.teachers.teacher(NAME)"
+        )
     if len(atoms) == 0:
         raise StructureError("the structure has no atoms")
     if not np.isfinite(atoms.positions).all():

@@ -116,6 +116,8 @@ def _read(path: Path, index: int | slice) -> Atoms | list[Atoms]:
     if not path.is_file():
         raise StructureError(f"{path} is not a file; give the path of a structure file")
     file_format = _safe_format(path)
+    if file_format == "lammps-data":
+        _check_count(path)
 
     from ase import Atoms
     from ase.io import read
@@ -229,6 +231,26 @@ def check_distances(
         f"({chemical_symbol(int(numbers[j]))}) are {distance:.3f} Å apart; "
         "remove the duplicate or mend the structure"
     )
+
+
+def _check_count(path: Path) -> None:
+    """Refuse a LAMMPS data file that says it holds more atoms than there is room for.
+
+    ASE's reader asks for memory for as many before it looks for them.
+    """
+    from ase.io.formats import open_with_compression
+
+    try:
+        with open_with_compression(str(path), "rb") as file:
+            content = file.read()
+    except Exception as error:  # each compression has errors of its own
+        raise StructureError(f"{path} cannot be read ({_first_line(error)})") from error
+    counts = re.findall(rb"^[ \t]*\+?(\d[\d_]*)[ \t]+atoms\b", content, re.M)
+    if any(len(count) > 12 or int(count.replace(b"_", b"")) > len(content) for count in counts):
+        raise StructureError(
+            f"{path} is damaged: it says that it holds {counts[-1][:20].decode()} atoms, in "
+            f"{len(content)} bytes"
+        )
 
 
 def _safe_format(path: Path) -> str:

@@ -196,3 +196,11 @@ def test_threads_that_share_a_calculator_wait_for_each_other(engine: str) -> Non
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(energy, tries))
     np.testing.assert_allclose(together, alone, rtol=0.0, atol=1e-3)
+
+
+def test_it_says_what_it_is() -> None:
+    calculator = StudentForceFieldCalculator("tiny", engine="torchscript", dtype="float64")
+    told = repr(calculator)
+    assert told.startswith("StudentForceFieldCalculator('gfn2-tiny-v2', engine='torchscript'")
+    assert "dtype='float64'" in told
+    assert repr(calculator.student).startswith("Student('gfn2-tiny-v2', num_parameters=68817, sha")

@@ -181,3 +181,8 @@ def test_temperature_of_few_degrees_of_freedom_may_swing() -> None:
     atoms = molecule("N2")
     for seed in range(40):
         run_nve(atoms, Springs(0.0), steps=1, seed=seed)
+
+
+def test_a_name_is_no_calculator() -> None:
+    with pytest.raises(ConfigError, match="'tiny' is no ASE calculator; a student's is"):
+        run_nve(molecule("H2O"), "tiny", steps=1)

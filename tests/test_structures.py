@@ -159,3 +159,15 @@ def test_a_cell_in_another_unit(axis: int) -> None:
     lengths[axis] = 9e4
     atoms.cell = np.diag(lengths)
     check_structure(atoms)
+
+
+def test_a_number_of_atoms_that_a_file_cannot_hold(tmp_path: Path) -> None:
+    """ASE would ask for gigabytes before it looks for the atoms (found by fuzzing)."""
+    path = tmp_path / "si.lammps-data"
+    bulk("Si", cubic=True).write(path)
+    assert len(read_structure(path)) == 8
+    text = path.read_text()
+    for count in ("2147483648", "9" * 40):
+        path.write_text(text.replace("8 atoms", f"{count} atoms", 1))
+        with pytest.raises(StructureError, match=f"says that it holds {count[:20]} atoms"):
+            read_structure(path)

@@ -14,7 +14,12 @@ from mlff_md.cli.judging import (
     refuse_used,
     write_and_print,
 )
-from mlff_md.cli.model import add_model_options, make_calculator, short_name
+from mlff_md.cli.model import (
+    add_model_options,
+    make_calculator,
+    short_name,
+    warn_of_electrons,
+)
 from mlff_md.cli.parser import Parser, add_options, chosen
 
 EXAMPLE = "mlff-md compare inputs/structures/ethanol.xyz --model tiny --teacher gfn2-xtb --quick"
@@ -61,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         refuse_used(out, arguments)  # a report that is not of a comparison
     model, master = make_calculator(arguments), teacher(arguments.teacher)
     with provenance() as facts:
+        warn_of_electrons(model, atoms)
         raw = compare.run(
             atoms,
             model,

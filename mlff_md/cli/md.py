@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mlff_md.cli.model import add_model_options, make_calculator, short_name
+from mlff_md.cli.model import (
+    add_model_options,
+    make_calculator,
+    short_name,
+    warn_of_electrons,
+)
 from mlff_md.cli.output import say, told_warnings
 from mlff_md.cli.parser import Parser, add_options, chosen, refuse_unused
 
@@ -63,9 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"{arguments.structure} holds no velocities to keep")
         options["temperature_K"] = None
     with told_warnings():
+        calculator = make_calculator(arguments)
+        warn_of_electrons(calculator, atoms)
         result = function(
             atoms,
-            make_calculator(arguments),
+            calculator,
             trajectory=out,
             restart=restart,
             progress=ConsoleProgress(),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import warnings
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlff_md.cli.parser import add_options, chosen, refuse_unused
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
@@ -61,6 +65,18 @@ def _refuse_other(model: str, known: Sequence[str]) -> NoReturn:
     raise ConfigError(
         f"no student, student file or teacher is called {model!r}; {hint(model, known, cutoff=0.5)}"
     )
+
+
+def warn_of_electrons(calculator: Any, atoms: Atoms) -> None:
+    """Warn of an odd number of electrons, if the student of a calculator was trained on none."""
+    manifest = getattr(getattr(calculator, "student", None), "manifest", None)
+    count = int(atoms.numbers.sum())
+    if manifest is not None and manifest.domain.get("even_electrons") and count % 2:
+        warnings.warn(
+            f"neutral, this has {count} electrons, an odd number: a radical, or an ion whose "
+            f"charge the file does not tell; {manifest.name} was trained on closed shells alone",
+            stacklevel=2,
+        )
 
 
 def refuse_teachers(*names: str) -> None:

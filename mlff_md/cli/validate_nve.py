@@ -14,7 +14,12 @@ from mlff_md.cli.judging import (
     refuse_used,
     write_and_print,
 )
-from mlff_md.cli.model import add_model_options, make_calculator, short_name
+from mlff_md.cli.model import (
+    add_model_options,
+    make_calculator,
+    short_name,
+    warn_of_electrons,
+)
 from mlff_md.cli.parser import Parser, add_options, chosen, refuse_unused
 from mlff_md.errors import ConfigError
 
@@ -66,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         refuse_used(out, arguments, raw=not arguments.resume)
     calculator = make_calculator(arguments)
     with provenance() as facts:
+        warn_of_electrons(calculator, atoms)
         if arguments.self_test:
             report = _self_test(arguments, atoms, calculator, thresholds)
         else:

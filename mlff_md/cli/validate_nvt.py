@@ -12,7 +12,12 @@ from mlff_md.cli.judging import (
     refuse_used,
     write_and_print,
 )
-from mlff_md.cli.model import add_model_options, make_calculator, short_name
+from mlff_md.cli.model import (
+    add_model_options,
+    make_calculator,
+    short_name,
+    warn_of_electrons,
+)
 from mlff_md.cli.parser import Parser, add_options, chosen
 
 EXAMPLE = "mlff-md validate-nvt inputs/structures/ethanol.xyz --model tiny --out ethanol-nvt"
@@ -49,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     refuse_used(out, arguments, raw=True)
     calculator = make_calculator(arguments)
     with provenance() as facts:
+        warn_of_electrons(calculator, atoms)
         raw = ensemble.run(
             atoms,
             calculator,

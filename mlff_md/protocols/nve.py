@@ -227,8 +227,9 @@ def run(
     integrate = run_nve if md == "ase" else lammps_runs(calculator, md)
     if atoms.constraints:
         raise ConfigError(
-            "the NVE protocol takes no constraints, they do work on the atoms; remove them with "
-            "atoms.set_constraint()"
+            "the NVE protocol takes no constraints: momentum and temperature are judged as those "
+            "of free atoms; remove them (in Python atoms.set_constraint(), in extended XYZ the "
+            "column move_mask)"
         )
     if len(atoms) < 2:
         raise StructureError("the NVE protocol needs at least two atoms: one alone does not move")

@@ -27,7 +27,7 @@ MAX_FILE_BYTES = 2**31
 """Larger files are refused unread: the largest student that an architecture allows is smaller."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Student:
     """A student as loaded: manifest and weights, without torch.
 
@@ -48,6 +48,10 @@ class Student:
     weights: Mapping[str, npt.NDArray[np.float32]]
     sha256: str
     packed: Mapping[str, np.ndarray] | None = None
+
+    def __repr__(self) -> str:
+        count = self.manifest.architecture.num_parameters
+        return f"Student({self.name!r}, num_parameters={count}, sha256={self.sha256[:12]!r})"
 
     @property
     def name(self) -> str:

@@ -358,3 +358,17 @@ def test_a_program_that_calls_us_keeps_its_signals() -> None:
     before = signal.getsignal(signal.SIGTERM)
     assert main(["models"]) == 0
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.filterwarnings("default:neutral, this has")
+def test_an_odd_number_of_electrons_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    anion = molecule("CH3COOH")[:-1]
+    anion.write(tmp_path / "acetate.xyz")
+    out = str(tmp_path / "a.traj")
+    assert main(["md", str(tmp_path / "acetate.xyz"), "--steps", "1", "--out", out]) == 0
+    assert "31 electrons, an odd number: a radical, or an ion" in capsys.readouterr().err
+    molecule("CH3COOH").write(tmp_path / "acid.xyz")
+    assert main(["md", str(tmp_path / "acid.xyz"), "--steps", "1", "--out", out, "--force"]) == 0
+    assert "electrons" not in capsys.readouterr().err

@@ -19,8 +19,8 @@ from mlff_md.errors import MlffError
 from mlff_md.memory import peak_MB
 
 FEW, MANY = 20, int(os.environ.get("MLFF_MD_FUZZ", "300"))
-# The same files every time, so that a change is judged by what it changes; MLFF_MD_FUZZ=1000
-# looks for new ones.
+# The same files as long as the code is the same (Hypothesis draws on its constants, too), so that a
+# failure comes again; MLFF_MD_FUZZ=1000 looks for new ones.
 REPEATABLE = "MLFF_MD_FUZZ" not in os.environ
 MOST_MEMORY_MB = 512
 """No file of a few kilobytes may take more, in all of its variations."""
