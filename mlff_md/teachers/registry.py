@@ -83,7 +83,9 @@ TEACHERS: Mapping[str, Backend] = {
         "GFN1-xTB tight binding; cheaper for periodic structures",
     ),
     "emt": Backend(make_emt, "ase", "emt", "effective medium theory for Al Ni Cu Pd Ag Pt Au"),
-    "lj": Backend(make_lj, "ase", "lj:EPSILON_EV,SIGMA_A,CUTOFF_A", "Lennard-Jones; argon"),
+    "lj": Backend(
+        make_lj, "ase", "lj:EPSILON_EV,SIGMA_A,CUTOFF_A", "Lennard-Jones, switched smoothly; argon"
+    ),
     "lammps": Backend(
         _make_lammps,
         "lammps",
