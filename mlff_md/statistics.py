@@ -25,6 +25,7 @@ Outcome = Literal["pass", "fail", "inconclusive"]
 
 # Anticorrelated fast motion dips below zero at once; pymbar and we sum at least this many lags.
 _MIN_LAG = 3
+_SQUARES_OVERFLOW = 1e100
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,13 @@ def statistical_inefficiency(x: ArrayLike) -> float:
     n = len(series)
     if n < 3:
         return 1.0
+    largest = float(np.abs(series).max())
+    if largest > _SQUARES_OVERFLOW:
+        series, largest = series / largest, 1.0
     deviation = series - series.mean()
     variance = float(np.mean(deviation**2))
     # The scale decides what is constant: rounding alone must not look like correlation.
-    if variance <= (1e-15 * float(np.abs(series).max())) ** 2:
+    if variance <= (1e-15 * largest) ** 2:
         return 1.0
     size = 1 << (2 * n - 1).bit_length()
     spectrum = np.fft.rfft(deviation, size)

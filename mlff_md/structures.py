@@ -116,8 +116,8 @@ def _read(path: Path, index: int | slice) -> Atoms | list[Atoms]:
     if not path.is_file():
         raise StructureError(f"{path} is not a file; give the path of a structure file")
     file_format = _safe_format(path)
-    if file_format == "lammps-data":
-        _check_count(path)
+    if file_format in ("lammps-data", "vasp"):
+        _check_count(path, file_format)
 
     from ase import Atoms
     from ase.io import read
@@ -233,10 +233,10 @@ def check_distances(
     )
 
 
-def _check_count(path: Path) -> None:
-    """Refuse a LAMMPS data file that says it holds more atoms than there is room for.
+def _check_count(path: Path, file_format: str) -> None:
+    """Refuse a file of LAMMPS or VASP that says it holds more atoms than there is room for.
 
-    ASE's reader asks for memory for as many before it looks for them.
+    ASE's readers ask for memory for as many before they look for them.
     """
     from ase.io.formats import open_with_compression
 
@@ -245,11 +245,15 @@ def _check_count(path: Path) -> None:
             content = file.read()
     except Exception as error:  # each compression has errors of its own
         raise StructureError(f"{path} cannot be read ({_first_line(error)})") from error
-    counts = re.findall(rb"^[ \t]*\+?(\d[\d_]*)[ \t]+atoms\b", content, re.M)
+    if file_format == "vasp":  # a line for all kinds, after title, scale, cell and perhaps symbols
+        lines = content.splitlines()[5:7]
+        counts = [word for line in lines for word in re.findall(rb"(?<!\S)\+?(\d[\d_]*)", line)]
+    else:
+        counts = re.findall(rb"^[ \t]*\+?(\d[\d_]*)[ \t]+atoms\b", content, re.M)
     if any(len(count) > 12 or int(count.replace(b"_", b"")) > len(content) for count in counts):
         raise StructureError(
-            f"{path} is damaged: it says that it holds {counts[-1][:20].decode()} atoms, in "
-            f"{len(content)} bytes"
+            f"{path} is damaged: it says that it holds {max(counts, key=len)[:20].decode()} atoms, "
+            f"in {len(content)} bytes"
         )
 
 

@@ -158,3 +158,10 @@ def test_bad_series_are_told_in_one_line(call) -> None:  # type: ignore[no-untyp
     with pytest.raises(DataError) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_whose_squares_overflow() -> None:
+    series = np.random.default_rng(0).normal(size=200).cumsum()
+    assert statistical_inefficiency(1e305 * series) == pytest.approx(
+        statistical_inefficiency(series), rel=1e-9
+    )

@@ -161,13 +161,17 @@ def test_a_cell_in_another_unit(axis: int) -> None:
     check_structure(atoms)
 
 
-def test_a_number_of_atoms_that_a_file_cannot_hold(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "told"), [("si.lammps-data", "8 atoms"), ("POSCAR", "8\n"), ("CONTCAR", "   8")]
+)
+def test_a_number_of_atoms_that_a_file_cannot_hold(name: str, told: str, tmp_path: Path) -> None:
     """ASE would ask for gigabytes before it looks for the atoms (found by fuzzing)."""
-    path = tmp_path / "si.lammps-data"
-    bulk("Si", cubic=True).write(path)
+    path = tmp_path / name
+    bulk("Si", cubic=True).write(path, format="lammps-data" if "data" in name else "vasp")
     assert len(read_structure(path)) == 8
     text = path.read_text()
+    assert told in text
     for count in ("2147483648", "9" * 40):
-        path.write_text(text.replace("8 atoms", f"{count} atoms", 1))
+        path.write_text(text.replace(told, told.replace("8", count), 1))
         with pytest.raises(StructureError, match=f"says that it holds {count[:20]} atoms"):
             read_structure(path)

@@ -32,6 +32,7 @@ from mlff_md.protocols.provenance import environment
 from mlff_md.protocols.records import Check, Report, Threshold, overall_verdict
 from mlff_md.protocols.thresholds import THRESHOLDS
 
+_HOTTEST_K = 1e9
 _DRIFT_BLIND = "anything but the energy: rerun with validate-nve for the other checks"
 
 
@@ -245,8 +246,8 @@ def _md_run(run: EnergySeries) -> MdRun:
     step = run.timestep_fs or run.spacing_fs
     freedom = max(1, 3 * run.n_atoms - 3) if run.kinetic_eV is not None else 0
     told = run.temperature_K
-    if told is not None and not (np.isfinite(told).all() and np.mean(told) > 0.0):
-        told = None
+    if told is not None and not (0.0 <= told.min() and 0.0 < told.max() < _HOTTEST_K):
+        told = None  # no temperatures: a damaged column, or a crashed run
     return _ToldRun(
         time_fs=run.time_fs - run.time_fs[0],
         potential_energy_eV=run.energy_eV - kinetic,

@@ -270,3 +270,18 @@ def test_a_bath_whose_energy_is_counted_is_told(
     assert summary(report, "ensemble") == f"{acted} acted; its energy is counted (econserve)"
     assert report.verdict == "pass"
     assert report.provenance["runs"][0]["samples"] == 401
+
+
+def test_a_temperature_that_cannot_be_is_not_taken(tmp_path: Path) -> None:
+    """One damaged number of the column (found by fuzzing) leaves the count by atoms."""
+    rng = np.random.default_rng(0)
+    rows = [
+        f"{0.1 * k:.1f},{-10 + 1e-4 * rng.normal():.6f},{0.4 + 0.01 * rng.normal():.4f},300.0"
+        for k in range(40)
+    ]
+    rows[2] = rows[2].replace("300.0", "1e308")
+    path = tmp_path / "energies.csv"
+    path.write_text("\n".join(["Time (ps),Etot (eV),Ekin (eV),Temperature (K)", *rows, ""]))
+    report = analyze_drift(path, n_atoms=11)
+    (found,) = [quantity for quantity in report.quantities if quantity.id == "mean_temperature"]
+    assert found.value == pytest.approx(2 * 0.4 / (30 * BOLTZMANN_EV_PER_K), rel=0.02)

@@ -7,11 +7,14 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture.providers import HypothesisProvider
 
 ODD_NUMBERS = (
     *("0", "-1", "1e999", "-1e999", "nan", "inf", "1e308", "-1e308", "1e-320", "2147483648"),
@@ -27,6 +30,15 @@ ODD_VALUES: tuple[Any, ...] = (
     *([], {}, [[]], {"": {}}, [0] * 3000, [None], ["H"], "H", [1e308, -1e308], {"x": [1]}),
 )
 _WORD = re.compile(rb"[^\s,=\"']+")
+
+
+@contextmanager
+def same_every_time(wanted: bool) -> Iterator[None]:
+    """Keep Hypothesis from drawing on the constants of all modules that happen to be loaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        if wanted:
+            patch.setattr(HypothesisProvider, "_maybe_draw_constant", lambda *_, **__: None)
+        yield
 
 
 def damaged_bytes(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from damage import damaged_bytes
+from damage import damaged_bytes, same_every_time
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from loaders import small_student
@@ -97,7 +97,8 @@ def fuzz(folder: Path, count: int, *, engine: bool, repeatable: bool) -> Counter
     def collect(content: bytes) -> None:
         tried.append(content)
 
-    collect()
+    with same_every_time(repeatable):
+        collect()
     path = folder / "all"
     path.write_bytes(b"".join(struct.pack("=Q", len(item)) + item for item in tried))
     done = subprocess.run(
