@@ -6,8 +6,11 @@ and the like) are refused before ASE sees them.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -116,7 +119,7 @@ def _read(path: Path, index: int | slice) -> Atoms | list[Atoms]:
     if not path.is_file():
         raise StructureError(f"{path} is not a file; give the path of a structure file")
     file_format = _safe_format(path)
-    if file_format in ("lammps-data", "vasp"):
+    if file_format in ("lammps-data", "vasp", "xyz", "extxyz"):
         _check_count(path, file_format)
 
     from ase import Atoms
@@ -233,16 +236,25 @@ def check_distances(
     )
 
 
-def _check_count(path: Path, file_format: str) -> None:
-    """Refuse a file of LAMMPS or VASP that says it holds more atoms than there is room for.
+_MOST_MISSING = 1_000_000
+"""Atoms that a frame may lack for ASE to find out: it counts to all of them."""
 
-    ASE's readers ask for memory for as many before they look for them.
+
+def _check_count(path: Path, file_format: str) -> None:
+    """Refuse a file that says it holds more atoms than there is room for.
+
+    ASE's readers ask for memory for as many, or count to as many, before they look for them.
     """
     from ase.io.formats import open_with_compression
 
     try:
         with open_with_compression(str(path), "rb") as file:
+            if file_format in ("xyz", "extxyz"):
+                check_frames(path, file)
+                return
             content = file.read()
+    except StructureError:
+        raise
     except Exception as error:  # each compression has errors of its own
         raise StructureError(f"{path} cannot be read ({_first_line(error)})") from error
     if file_format == "vasp":  # a line for all kinds, after title, scale, cell and perhaps symbols
@@ -255,6 +267,32 @@ def _check_count(path: Path, file_format: str) -> None:
             f"{path} is damaged: it says that it holds {max(counts, key=len)[:20].decode()} atoms, "
             f"in {len(content)} bytes"
         )
+
+
+def check_frames(path: Path, lines: Iterable[bytes]) -> None:
+    """Refuse an XYZ file one of whose frames tells of far more atoms than lines follow.
+
+    Raises
+    ------
+    StructureError
+        If one does.
+    """
+    lines = iter(lines)
+    for line in lines:
+        if line.startswith(b"VEC"):  # cell vectors behind the atoms
+            continue
+        try:
+            count = int(line)
+        except ValueError:
+            return  # for ASE to say what is wrong
+        if count < 0:
+            return
+        there = sum(1 for _ in itertools.islice(lines, min(count + 1, sys.maxsize)))
+        if count > there + _MOST_MISSING:
+            raise StructureError(
+                f"{path} is damaged: it says that it holds {str(count)[:20]} atoms, in {there} "
+                "lines"
+            )
 
 
 def _safe_format(path: Path) -> str:

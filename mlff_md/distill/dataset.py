@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mlff_md.distill.npz import FORMAT, read_npz, write_npz
 from mlff_md.errors import DataError
+from mlff_md.structures import check_frames
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -287,6 +288,8 @@ class Dataset:
         from ase.io import read
 
         try:
+            with path.open("rb") as lines:
+                check_frames(path, lines)
             frames = read(path, index=":", format="extxyz")
         except Exception as error:  # ase.io raises whatever its parser hits
             raise DataError(f"{path} is not a readable extended XYZ file: {error}") from error

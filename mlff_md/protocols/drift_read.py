@@ -20,6 +20,7 @@ from mlff_md.protocols.drift_series import (
 from mlff_md.protocols.drift_tables import read_table
 from mlff_md.protocols.nve_data import load as load_nve
 from mlff_md.protocols.raw import raw_of
+from mlff_md.structures import check_frames
 from mlff_md.units import ASE_TIME_UNIT_FS
 from mlff_md.velocities import degrees_of_freedom, kinetic_temperature
 
@@ -177,6 +178,9 @@ def _read_frames(path: Path) -> list[Atoms]:
 
     frames: list[Atoms] = []
     try:
+        if path.suffix in (".xyz", ".extxyz"):
+            with path.open("rb") as lines:
+                check_frames(path, lines)
         for atoms in iread(path, index=":"):
             frames.append(atoms)
     except Exception as error:

@@ -83,7 +83,8 @@ def fuzz(name: str, count: int, *, repeatable: bool) -> Counter[str]:
 def test_a_few_damaged_files(name: str) -> None:
     tried = fuzz(name, FEW, repeatable=True)
     assert tried.total() >= FEW // 2
-    assert tried["refused"]
+    # Of a dump beside a log little but the number of atoms is read.
+    assert tried["refused"] or name == "LAMMPS dump beside a log"
 
 
 @pytest.mark.slow
