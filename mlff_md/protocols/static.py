@@ -87,7 +87,7 @@ def run(
     out
         Folder; ``raw`` is made in it.
     mode
-        ``quick``, ``standard`` or ``full``: 300 to 10,000 evaluations.
+        ``quick``, ``standard`` or ``full``: 1,100 to 4,000 evaluations.
     shake_A
         Standard deviation of the random displacements that take the structure out of its
         minimum, where forces vanish and nothing can be compared, Å.
